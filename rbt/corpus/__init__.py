@@ -1,0 +1,1 @@
+"""Raw dumps to a clean, deduplicated corpus of Arrow parts."""

@@ -1,0 +1,60 @@
+"""Configuration of the corpus: sections [corpus], [[source]], [clean], [deduplicate] of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+SourceKind = Literal["wikipedia", "bookcorpus", "ccnews", "openwebtext", "stories", "table"]
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """[corpus]."""
+
+    name: str = "corpus"
+    seed: int = 0  # of the MinHash permutations
+    part_bytes: int = 256_000_000  # text bytes of a part
+    keep_work: bool = True  # keep ingested parts, so that changed thresholds do not extract again
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One [[source]]: raw files of one kind."""
+
+    kind: SourceKind
+    paths: tuple[str, ...]  # files, globs or fsspec URLs, relative to the recipe
+    name: str = ""  # the `source` column and the prefix of ids; default: the kind
+    maximum_duplicates: float = 0.5  # share of its documents that deduplication may take before the build stops
+    maximum_errors: float = 0.05  # share of its records that may be quarantined before the build stops
+    since: str = ""  # ccnews: first crawl date (WARC-Date), ISO 8601; "" = no bound
+    until: str = ""  # ccnews: crawl dates before this
+    columns: dict[str, str] = field(default_factory=dict)  # table: our column -> theirs (id, text, title, url, date)
+    detokenize: bool = True  # stories: undo the Penn Treebank tokenization of the published files
+
+    @property
+    def label(self) -> str:
+        """The source's name in the corpus."""
+        return self.name or self.kind
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """[clean]. Lengths are in characters of cleaned text."""
+
+    language: str = "en"  # ISO 639-1; "" keeps every language
+    minimum_language_score: float = 0.65
+    minimum_characters: int = 200
+
+
+@dataclass(frozen=True)
+class DeduplicateConfig:
+    """[deduplicate]. Bands and rows: see docs/architecture.md; recall is 1 - (1 - s^rows)^bands at similarity s."""
+
+    exact: bool = True
+    near: bool = True
+    threshold: float = 0.8  # exact Jaccard of the sets of word n-grams
+    ngram: int = 5  # words
+    bands: int = 20
+    rows: int = 6
+    group_limit: int = 50  # a band group's members meet at most its first so many by priority

@@ -1,0 +1,1 @@
+"""Exact and near duplicates, removed only for a verified edge to a kept document."""

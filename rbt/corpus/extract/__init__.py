@@ -1,0 +1,1 @@
+"""Markup to plain text: wikitext and HTML."""

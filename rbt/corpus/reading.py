@@ -1,0 +1,49 @@
+"""What a source reports beside its documents: records that are none, and what could not be read.
+
+A source is a function `(location, config, reading) -> Iterator[Document]`. For every record it meets it calls
+`record` with the bytes of its payload, and then does exactly one of: yield a Document with the same `payload_bytes`,
+`skip` the record by a rule, or `quarantine` it. So records = documents + skipped + quarantined, in number and bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rbt import engine
+from rbt.ledger import Row
+
+
+class Reading:
+    """The reader's account of one raw file. `row` is the ledger's row of stage "read" without what was yielded."""
+
+    def __init__(self, source: str, origin: str) -> None:
+        self.source, self.origin = source, origin
+        self.row = Row()
+        self.quarantined: list[dict[str, Any]] = []
+
+    def record(self, size: int) -> None:
+        """A record was met, with a payload of `size` bytes."""
+        self.row.take(size)
+
+    def skip(self, rule: str, size: int) -> None:
+        """The record is no document of this source (a redirect, a request, another date)."""
+        self.row.drop(rule, size)
+
+    def quarantine(self, reason: str, *, size: int = 0, offset: int = -1, locator: str = "", detail: str = "") -> None:
+        """The record, already counted by `record`, could not be read. `reason` is one of a few fixed words."""
+        self.row.drop(f"quarantined_{reason}", size)
+        self.quarantined.append(
+            {
+                "source": self.source, "origin": self.origin, "offset": offset, "locator": locator,
+                "reason": reason, "detail": detail[:500],
+            }
+        )
+
+    def lost(self, reason: str, *, offset: int = -1, locator: str = "", detail: str = "") -> None:
+        """Something of unknown size is unreadable (the tail of a cut file): counted as one record of no bytes."""
+        self.record(0)
+        self.quarantine(reason, offset=offset, locator=locator, detail=detail)
+
+    def advance(self, raw_bytes: int) -> None:
+        """Raw bytes consumed since the last call, for the progress bar."""
+        engine.advance(raw_bytes)

@@ -1,0 +1,135 @@
+"""Where tasks run: `map(function, tasks) -> results`, in order of completion; bulk data is never returned.
+
+The local engine is a pool of spawned processes that die with their parent; with one worker it runs in place.
+Another engine (a cluster) needs the same `map` and nothing else: a task is a picklable value, the function is
+importable by name, results are small, and files go through a shared file system.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+from typing import Any, Protocol, TypeVar
+
+from rbt.errors import ConfigError, RbtError
+
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+POLL_SECONDS = 0.2
+
+_counter: Any = None  # a shared 64-bit integer in a worker: the units of progress of all its tasks
+_on_advance: Callable[[int], object] | None = None  # the parent's bar, where tasks run in place
+_reported = 0  # units reported by the task that runs now
+
+
+def advance(units: int) -> None:
+    """Report progress from inside a task, in the unit of the stage's bar."""
+    global _reported
+    _reported += units
+    if _counter is not None:
+        with _counter.get_lock():
+            _counter.value += units
+    elif _on_advance is not None:
+        _on_advance(units)
+
+
+def advance_to(size: int) -> None:
+    """Report what is left of a finished task of this size, and start counting anew."""
+    global _reported
+    advance(size - _reported)
+    _reported = 0
+
+
+class Engine(Protocol):
+    """What a stage asks of an engine."""
+
+    def map(
+        self, function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], on_advance: Callable[[int], object]
+    ) -> Iterator[ResultT]:
+        """Run the function on every task; yield results as they finish. The first error stops the rest."""
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker(counter: Any) -> None:
+    global _counter
+    _counter = counter
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def leave_with_parent() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+class LocalEngine:
+    """Spawned processes on this machine. `workers` = 0 takes every core."""
+
+    def __init__(self, workers: int = 0) -> None:
+        self.workers = workers or available_cores()
+
+    def map(
+        self, function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], on_advance: Callable[[int], object]
+    ) -> Iterator[ResultT]:
+        """See `Engine.map`. A worker that dies (killed, out of memory) is an RbtError."""
+        if self.workers == 1 or len(tasks) <= 1:
+            return self._in_place(function, tasks, on_advance)
+        return self._in_processes(function, tasks, on_advance)
+
+    def _in_place(
+        self, function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], on_advance: Callable[[int], object]
+    ) -> Iterator[ResultT]:
+        global _on_advance
+        _on_advance = on_advance
+        try:
+            for task in tasks:
+                yield function(task)
+        finally:
+            _on_advance = None
+
+    def _in_processes(
+        self, function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], on_advance: Callable[[int], object]
+    ) -> Iterator[ResultT]:
+        context = multiprocessing.get_context("spawn")
+        counter = context.Value("q", 0)
+        seen = 0
+        pool = ProcessPoolExecutor(
+            min(self.workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(counter,)
+        )
+        try:
+            running: set[Future[ResultT]] = {pool.submit(function, task) for task in tasks}
+            while running:
+                done, running = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                units = counter.value
+                on_advance(units - seen)
+                seen = units
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise RbtError(
+                "expected every worker to finish", found="a worker that died (killed, or out of memory)",
+                cure="run the same command again: finished tasks are kept; use fewer --workers if memory is short",
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def make_engine(name: str, workers: int) -> Engine:
+    """The engine behind `--engine`."""
+    if workers < 0:
+        raise ConfigError("expected --workers 0 (every core) or more", found=str(workers))
+    if name == "local":
+        return LocalEngine(workers)
+    raise ConfigError(
+        "expected an engine of this version, 'local'", found=repr(name), cure="the cluster engine is not part of it yet"
+    )

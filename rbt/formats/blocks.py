@@ -1,0 +1,150 @@
+"""An index: blocks (what the model reads as one text) in rows (what fits one line of a batch), over a token store.
+
+    INDEX/train-00000.blocks.npy   int64 (blocks, 2): [start, end) in the part's tokens; pair formats (blocks, 5):
+                                   [a_start, a_end, b_start, b_end, is_next]; in row order
+    INDEX/train-00000.rows.npy     int64 (rows + 1,): row r holds the blocks rows[r] to rows[r + 1]
+
+A block's text is <s> tokens </s>, with one more </s> where a document ends inside it; `separator = "sentence"` puts
+</s> behind every sentence instead. A pair is <s> A </s> </s> B </s>. Rows and blocks are numbered over all parts of
+a split, in order; the trainer's order permutes rows, its masks are drawn by block number. Read with numpy alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rbt.errors import ArtefactError, ConfigError
+from rbt.formats.tokenizer import BOS, EOS
+from rbt.formats.tokens import TokenPart, open_array, open_tokens
+from rbt.manifest import Manifest, is_artefact, load_manifest, read_manifest
+
+KIND, VERSION = "blocks", 1
+MADE_BY = "rbt pack"
+TOKENS_FOLDER = "tokens"
+Int64 = npt.NDArray[np.int64]
+
+
+def separator_positions(part: TokenPart, start: int, end: int, separator: str) -> Int64:
+    """Where a </s> stands inside the block [start, end): token indices relative to `start`, before which it goes."""
+    documents = _inside(part.document_ends, start, end)
+    if separator == "document":
+        return documents
+    return np.sort(np.concatenate([_inside(part.sentence_ends, start, end), documents]))
+
+
+def _inside(ends: Int64, start: int, end: int) -> Int64:
+    first, last = np.searchsorted(ends, [start, end], side="left")
+    found: Int64 = ends[first:last]
+    return found[found > start] - start
+
+
+def block_ids(part: TokenPart, block: Int64, separator: str) -> Int64:
+    """Token ids of a block with its special tokens, int64 (length,). `block` is one line of blocks.npy."""
+    start, end = int(block[0]), int(block[1])
+    first = np.asarray(part.tokens[start:end], dtype=np.int64)
+    if len(block) == 5:
+        second = np.asarray(part.tokens[int(block[2]) : int(block[3])], dtype=np.int64)
+        return np.concatenate([[BOS], first, [EOS, EOS], second, [EOS]])
+    inside = separator_positions(part, start, end, separator)
+    return np.concatenate([[BOS], np.insert(first, inside, EOS) if len(inside) else first, [EOS]])
+
+
+@dataclass(frozen=True)
+class IndexPart:
+    """One part of an index beside its token part."""
+
+    tokens: TokenPart
+    blocks: Int64  # (blocks, 2 or 5)
+    rows: Int64  # (rows + 1,)
+
+
+@dataclass(frozen=True)
+class Index:
+    """One split of a finished index: rows and blocks numbered over all parts."""
+
+    manifest: Manifest
+    vocab_size: int
+    parts: tuple[IndexPart, ...]
+    first_row: Int64  # (parts + 1,): number of the first row of each part, then the number of rows
+    first_block: Int64  # (parts + 1,)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the split."""
+        return int(self.first_row[-1])
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the split."""
+        return int(self.first_block[-1])
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of a row, special tokens included."""
+        return int(self.manifest.config["max_tokens"])
+
+    def locate(self, row: int) -> tuple[IndexPart, int, int, int]:
+        """(part, first block in it, last block + 1, number of the first block over all parts) of a row."""
+        if not 0 <= row < self.num_rows:
+            raise IndexError(f"row {row} of {self.num_rows}")
+        number = int(np.searchsorted(self.first_row, row, side="right")) - 1
+        part, local = self.parts[number], row - int(self.first_row[number])
+        first, last = int(part.rows[local]), int(part.rows[local + 1])
+        return part, first, last, int(self.first_block[number]) + first
+
+    def read_row(self, row: int) -> list[tuple[int, Int64]]:
+        """The blocks of a row as (block number, ids with special tokens)."""
+        part, first, last, number = self.locate(row)
+        separator = self.manifest.config["separator"]
+        return [
+            (number + local - first, block_ids(part.tokens, part.blocks[local], separator))
+            for local in range(first, last)
+        ]
+
+
+def index_folders(packed: Path) -> list[Path]:
+    """The finished indices of a packed folder."""
+    found = [path for path in sorted(packed.glob("*")) if path.is_dir() and is_artefact(path)]
+    return [path for path in found if load_manifest(path).kind == KIND]
+
+
+def choose_index(packed: Path, format: str) -> Path:
+    """The one index of a format (or of any, with ""), or the index whose folder has that name.
+
+    Raises ArtefactError where there is none, ConfigError naming them where there are several.
+    """
+    folders = index_folders(packed)
+    matching = [path for path in folders if format in ("", path.name, load_manifest(path).config["format"])]
+    if not matching:
+        found = ", ".join(path.name for path in folders) or "none"
+        raise ArtefactError(
+            f"expected an index of format {format!r}", path=packed, found=found,
+            cure=f"run `{MADE_BY} --format {format}`",
+        )
+    if len(matching) > 1:
+        names = ", ".join(path.name for path in matching)
+        cure = f"say which: --format {matching[0].name}"
+        raise ConfigError("expected one index", path=packed, found=names, cure=cure)
+    return matching[0]
+
+
+def open_index(folder: Path, split: str) -> Index:
+    """Open one split of a finished index and the token store beside it. Raises ArtefactError."""
+    manifest = read_manifest(folder, KIND, VERSION, MADE_BY)
+    store = open_tokens(folder.parent / TOKENS_FOLDER)
+    if store.manifest.fingerprint != manifest.inputs["tokens"]:
+        raise ArtefactError(
+            "expected an index over the token store beside it", path=folder, found="one over other tokens",
+            cure=f"run `{MADE_BY} --replace`",
+        )
+    parts = tuple(
+        IndexPart(store.part(stem), open_array(folder / f"{stem}.blocks.npy"), open_array(folder / f"{stem}.rows.npy"))
+        for stem in store.stems(split)
+    )
+    rows = np.cumsum([0, *(len(part.rows) - 1 for part in parts)], dtype=np.int64)
+    blocks = np.cumsum([0, *(len(part.blocks) for part in parts)], dtype=np.int64)
+    return Index(manifest, store.vocab_size, parts, rows, blocks)

@@ -1,0 +1,58 @@
+"""Checkpoints: RUN/checkpoints/step-00001000/, whole or absent.
+
+    model.safetensors  optimizer.safetensors  state.json  manifest.json
+
+The folder is made under a temporary name and renamed when complete. state.json holds one integer of data state:
+position = step x global_batch, running across epochs. Hashes are BLAKE2b, so that a bare image can write them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rbt.errors import ArtefactError
+from rbt.manifest import Manifest, is_artefact, load_manifest, read_manifest
+
+KIND, VERSION = "checkpoint", 1
+MADE_BY = "rbt pretrain"
+FOLDER = "checkpoints"
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+FILES = (MODEL, OPTIMIZER, STATE)
+HASH = "blake2b"
+
+
+def step_folder(run: Path, step: int) -> Path:
+    """Folder of the checkpoint after `step` steps."""
+    return run / FOLDER / f"step-{step:08d}"
+
+
+def step_of(folder: Path) -> int:
+    """Number of steps behind a checkpoint folder."""
+    return int(folder.name.removeprefix("step-"))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file of the checkpoint is there in full size."""
+    return is_artefact(folder) and all(record.is_present(folder) for record in load_manifest(folder).files)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Whole checkpoints of a run, oldest first."""
+    return [path for path in sorted((run / FOLDER).glob("step-*")) if is_whole(path)]
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest whole checkpoint, or None."""
+    return max(checkpoints(run), key=step_of, default=None)
+
+
+def read_checkpoint(folder: Path) -> Manifest:
+    """Check every hash of a checkpoint and return its manifest. Raises ArtefactError."""
+    manifest = read_manifest(folder, KIND, VERSION, MADE_BY)
+    for record in manifest.files:
+        if damage := record.damage(folder):
+            raise ArtefactError(
+                "expected the file as it was saved", path=folder / record.path, found=damage,
+                cure="delete this checkpoint: the one before it will be used",
+            )
+    return manifest

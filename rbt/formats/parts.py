@@ -1,0 +1,171 @@
+"""Corpus parts: Arrow IPC files (zstd) of documents, in generations that are only ever appended.
+
+    CORPUS/manifest.json  ledger.json  part-00000.arrow ...  removed.arrow  signatures/  (generation 0)
+    CORPUS/generation-0001/ ... the same, with a manifest that names its parent
+
+Parts are filled in the order of documents up to a size in text bytes, and batches inside them up to a size in
+bytes as well, so that nothing in a part depends on how the work was cut into tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rbt.errors import ArtefactError
+from rbt.formats import document
+from rbt.manifest import Manifest, is_artefact, read_manifest
+from rbt.storage import atomic_path
+
+KIND, VERSION = "corpus", 1
+MADE_BY = "rbt corpus build"
+BATCH_BYTES = 4 << 20  # of text, so that a reader holds a few megabytes whatever the part's size
+BATCH_DOCUMENTS = 4096
+LEDGER = "ledger.json"
+
+
+def part_name(number: int) -> str:
+    """File name of a part."""
+    return f"part-{number:05d}.arrow"
+
+
+def text_bytes(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """UTF-8 bytes of each text, int64."""
+    return pc.cast(pc.binary_length(texts), pa.int64())
+
+
+def write_table(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    """Write record batches as one Arrow IPC file with zstd, atomically."""
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with (
+        atomic_path(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema, options=options) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def open_file(path: Path, schema: pa.Schema) -> pa.ipc.RecordBatchFileReader:
+    """Open an Arrow IPC file over a memory map. Raises ArtefactError where it is missing, cut, or another table."""
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ArtefactError("expected an Arrow file", path=path, found=str(error), cure="rebuild it") from error
+    if not reader.schema.equals(schema):
+        raise ArtefactError(f"expected columns {schema.names}", path=path, found=str(reader.schema.names))
+    return reader
+
+
+def open_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """A whole Arrow IPC file as a table (small tables only: it is decompressed as a whole)."""
+    return open_file(path, schema).read_all()
+
+
+def read_batches(path: Path, schema: pa.Schema = document.SCHEMA) -> Iterator[pa.RecordBatch]:
+    """The record batches of a file, one in memory at a time."""
+    reader = open_file(path, schema)
+    for number in range(reader.num_record_batches):
+        yield reader.get_batch(number)
+
+
+def rebatch(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut a stream of batches anew by text bytes and documents, whatever its former cuts."""
+    pending: list[pa.RecordBatch] = []
+    room_bytes, room_documents = BATCH_BYTES, BATCH_DOCUMENTS
+    for batch in batches:
+        start = 0
+        for row, size in enumerate(text_bytes(batch.column("text")).to_numpy()):
+            room_bytes -= int(size)
+            room_documents -= 1
+            if room_bytes <= 0 or room_documents == 0:
+                pending.append(batch.slice(start, row + 1 - start))
+                yield _join(pending)
+                pending, start = [], row + 1
+                room_bytes, room_documents = BATCH_BYTES, BATCH_DOCUMENTS
+        if start < batch.num_rows:
+            pending.append(batch.slice(start))
+    if pending:
+        yield _join(pending)
+
+
+def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.concat_batches(batches)
+
+
+def write_part(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write documents (columns of `document.SCHEMA`) as a part."""
+    write_table(path, rebatch(batches), document.SCHEMA)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a corpus: its file, its content hash, its documents and text bytes."""
+
+    path: Path
+    hash: str
+    documents: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A finished corpus, all generations seen as one."""
+
+    folder: Path
+    manifests: tuple[Manifest, ...]
+    folders: tuple[Path, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the newest generation, which names its parents."""
+        return self.manifests[-1].fingerprint
+
+    def parts(self) -> list[Part]:
+        """All parts in document order."""
+        parts = []
+        for folder, manifest in zip(self.folders, self.manifests, strict=True):
+            hashes = {record.path: record.hash for record in manifest.files}
+            for fact in manifest.facts["parts"]:
+                name = fact["path"]
+                parts.append(Part(folder / name, hashes[name], fact["documents"], fact["bytes"]))
+        return parts
+
+    def documents(self) -> int:
+        """Number of documents."""
+        return sum(part.documents for part in self.parts())
+
+    def sources(self) -> dict[str, bool]:
+        """Source names, and whether their documents are whole documents (`has_documents`)."""
+        found: dict[str, bool] = {}
+        for manifest in self.manifests:
+            for name, facts in manifest.facts["sources"].items():
+                found[name] = found.get(name, True) and facts["has_documents"]
+        return found
+
+    def removals(self) -> list[Path]:
+        """The `removed.arrow` of each generation."""
+        return [folder / "removed.arrow" for folder in self.folders]
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Open a finished corpus. Raises ArtefactError where there is none."""
+    root = read_manifest(folder, KIND, VERSION, MADE_BY)
+    folders = [folder, *sorted(path for path in folder.glob("generation-[0-9]*") if is_artefact(path))]
+    manifests = [root, *(read_manifest(path, KIND, VERSION, "rbt corpus add") for path in folders[1:])]
+    return Corpus(folder, tuple(manifests), tuple(folders))
+
+
+def find_document(corpus: Corpus, id: str) -> dict[str, object] | None:
+    """The document with this id, or None."""
+    for part in corpus.parts():
+        for batch in read_batches(part.path):
+            rows = batch.filter(pc.equal(batch.column("id"), id))
+            if rows.num_rows:
+                found: dict[str, object] = rows.to_pylist()[0]
+                return found
+    return None

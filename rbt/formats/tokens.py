@@ -1,0 +1,112 @@
+"""The token store: the corpus as token ids, and nothing else; every index is a view over it.
+
+    TOKENS/train-00000.tokens.bin            headerless little-endian uint16 (uint32 above 65,536 ids)
+    TOKENS/train-00000.sentence_ends.npy     int64, token index behind each sentence, ascending
+    TOKENS/train-00000.document_ends.npy     int64, token index behind each document, ascending
+    TOKENS/train-00000.documents.arrow       column `id`, one row a document
+    TOKENS/validation-00000.*                the held-out documents of the same corpus part
+
+One token part per corpus part and split. Sentences never cross documents: the ends of a document's last sentence
+and of the document are equal. Read with numpy alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rbt.errors import ArtefactError
+from rbt.manifest import Manifest, read_manifest
+
+KIND, VERSION = "tokens", 1
+MADE_BY = "rbt pack"
+SPLITS = ("train", "validation")
+Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+
+
+def token_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+    """Little-endian uint16, or uint32 above 65,536 ids."""
+    return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
+
+
+def part_stem(split: str, number: int) -> str:
+    """Common stem of a token part's files."""
+    return f"{split}-{number:05d}"
+
+
+def part_files(stem: str) -> list[str]:
+    """The four files of a token part."""
+    return [f"{stem}.{end}" for end in ("tokens.bin", "sentence_ends.npy", "document_ends.npy", "documents.arrow")]
+
+
+@dataclass(frozen=True)
+class TokenPart:
+    """One token part, memory-mapped: `tokens` (n,) uint16 or uint32, both ends int64 ascending up to n."""
+
+    stem: str
+    tokens: Tokens
+    sentence_ends: npt.NDArray[np.int64]
+    document_ends: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """A finished token store."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids of the tokenizer."""
+        return int(self.manifest.facts["vocab_size"])
+
+    def stems(self, split: str) -> list[str]:
+        """Parts of a split, in corpus order."""
+        return [fact["stem"] for fact in self.manifest.facts["parts"] if fact["split"] == split]
+
+    def part(self, stem: str) -> TokenPart:
+        """Open a part. Raises ArtefactError where a file is missing or of a wrong length."""
+        return open_part(self.folder, stem, token_dtype(self.vocab_size))
+
+
+def open_array(path: Path) -> npt.NDArray[np.int64]:
+    """Memory-map an int64 .npy file. Raises ArtefactError."""
+    try:
+        array: npt.NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtefactError("expected an int64 .npy file", path=path, found=str(error), cure="pack again") from error
+    if array.dtype != np.int64:
+        raise ArtefactError("expected an int64 .npy file", path=path, found=str(array.dtype), cure="pack again")
+    return array
+
+
+def _open_tokens(path: Path, dtype: np.dtype[np.uint16] | np.dtype[np.uint32]) -> Tokens:
+    if not path.is_file() or path.stat().st_size % dtype.itemsize:
+        raise ArtefactError(f"expected a file of {dtype} tokens", path=path, found="none, or a cut one")
+    if path.stat().st_size == 0:  # a file of no bytes cannot be mapped
+        return np.empty(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
+def open_part(folder: Path, stem: str, dtype: np.dtype[np.uint16] | np.dtype[np.uint32]) -> TokenPart:
+    """Open a part by its stem. Raises ArtefactError."""
+    tokens = _open_tokens(folder / f"{stem}.tokens.bin", dtype)
+    part = TokenPart(
+        stem, tokens, open_array(folder / f"{stem}.sentence_ends.npy"), open_array(folder / f"{stem}.document_ends.npy")
+    )
+    for ends in (part.sentence_ends, part.document_ends):
+        if (int(ends[-1]) if len(ends) else 0) != len(tokens):
+            raise ArtefactError(
+                f"expected the last sentence and document to end at token {len(tokens)}", path=folder / stem,
+                found=str(int(ends[-1]) if len(ends) else 0), cure="pack again",
+            )
+    return part
+
+
+def open_tokens(folder: Path) -> TokenStore:
+    """Open a finished token store. Raises ArtefactError."""
+    return TokenStore(folder, read_manifest(folder, KIND, VERSION, MADE_BY))

@@ -1,0 +1,1 @@
+"""Corpus text to a tokenizer, tokens, blocks and rows."""

@@ -1,0 +1,25 @@
+"""Configuration of the tokenizer and of packing: sections [bpe] and [pack] of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Format = Literal["full-sentences", "doc-sentences"]
+
+
+@dataclass(frozen=True)
+class BpeConfig:
+    """[bpe]."""
+
+    vocab_size: int = 50_265  # all ids: 5 specials, 256 bytes, the rest merges
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """[pack]. Changing `validation_fraction` writes the token store anew; the rest shapes an index only."""
+
+    format: Format = "full-sentences"
+    max_tokens: int = 512  # of a row and of a block, special tokens included
+    separator: Literal["document", "sentence"] = "document"
+    validation_fraction: float = 0.001  # of the documents, by hash of the id

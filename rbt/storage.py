@@ -1,0 +1,174 @@
+"""Files: written atomically, hashed as one stream, read from anywhere.
+
+A file under its final name is always whole: it is written to a temporary sibling, synced, and renamed.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from rbt.errors import InputError
+
+CHUNK_BYTES = 1 << 20
+TEMPORARY = ".tmp-"  # prefix of what a crash may leave behind; swept by the next run
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_sibling(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling (a file or a folder to be made) that becomes `path` if the block succeeds.
+
+    Any error is raised again and leaves `path` as it was. A folder replaces nothing: it must not exist.
+    """
+    temporary = _temporary_sibling(path)
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir():
+            for entry in temporary.rglob("*"):
+                _sync(entry)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left under temporary names, anywhere below `folder`."""
+    for leftover in list(folder.rglob(f"{TEMPORARY}*")):
+        _remove(leftover)
+
+
+def new_hash(algorithm: str) -> Any:
+    """A running hash: "xxh3" (128 bits, needs xxhash) or "blake2b" (128 bits, standard library)."""
+    if algorithm == "blake2b":
+        return hashlib.blake2b(digest_size=16)
+    import xxhash
+
+    return xxhash.xxh3_128()
+
+
+def hash_file(path: Path, algorithm: str = "xxh3") -> str:
+    """Content hash of a local file as "algorithm:hex"."""
+    digest = new_hash(algorithm)
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is an fsspec URL rather than a local path."""
+    return "://" in location
+
+
+def open_input(location: str) -> IO[bytes]:
+    """Open a local path or any fsspec URL for reading bytes. Raises InputError."""
+    try:
+        if is_url(location):
+            import fsspec
+
+            return cast(IO[bytes], fsspec.open(location, "rb").open())
+        return Path(location).open("rb")
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError("expected a readable file", path=location, found=str(error)) from error
+
+
+def _expand(pattern: str, base: Path) -> list[str]:
+    if is_url(pattern):
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(pattern)
+        found = system.glob(path) if any(c in path for c in "*?[") else [path]
+        return [system.unstrip_protocol(name) for name in found]
+    return [name for name in glob.glob(str(base / pattern), recursive=True) if Path(name).is_file()]
+
+
+def expand_inputs(patterns: Sequence[str], base: Path) -> list[str]:
+    """Sorted files behind globs or URLs, relative to `base`. A pattern without a file is an InputError."""
+    found: set[str] = set()
+    for pattern in patterns:
+        names = _expand(pattern, base)
+        if not names:
+            raise InputError(
+                "expected at least one raw file", path=pattern, found="none",
+                cure=f"put the files there, or change `paths` in the recipe; looked from {base}",
+            )
+        found.update(os.path.normpath(name) if not is_url(name) else name for name in names)
+    return sorted(found)
+
+
+def input_stamp(location: str) -> dict[str, int | str]:
+    """Size and modification time (or ETag) of a raw input: enough to see that it is the same as before."""
+    if is_url(location):
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(location)
+        info = system.info(path)
+        return {"size": int(info.get("size") or 0), "tag": str(info.get("ETag") or info.get("mtime") or "")}
+    status = Path(location).stat()
+    return {"size": status.st_size, "tag": str(status.st_mtime_ns)}
+
+
+class HashingReader:
+    """Wrap a binary stream: every byte read through it is hashed and counted, once, in order."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._digest = new_hash("xxh3")
+        self.bytes_read = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes."""
+        chunk = self._stream.read(size)
+        self._digest.update(chunk)
+        self.bytes_read += len(chunk)
+        return chunk
+
+    def drain(self) -> str:
+        """Read what is left and return the hash of the whole stream."""
+        while self.read(CHUNK_BYTES):
+            pass
+        return f"xxh3:{self._digest.hexdigest()}"
+
+    def readable(self) -> bool:
+        """The stream can be read."""
+        return True
+
+    def close(self) -> None:
+        """Close the stream underneath."""
+        self._stream.close()

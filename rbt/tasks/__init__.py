@@ -1,0 +1,1 @@
+"""Readers of evaluation task files, shared by fine-tuning and decontamination."""

@@ -1,0 +1,92 @@
+"""Configuration of pretraining: sections [model], [data], [schedule], [run] of a recipe.
+
+Sizes and optimizer: RoBERTa paper, table 9. Where the paper and fairseq differ, the paper's value is the default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a model."""
+
+    layers: int
+    hidden: int
+    heads: int
+    feed_forward: int
+
+
+SIZES = {
+    "tiny": Shape(2, 128, 2, 512),
+    "small": Shape(4, 256, 4, 1024),
+    "base": Shape(12, 768, 12, 3072),
+    "large": Shape(24, 1024, 16, 4096),
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """[model]. A size of 0 is taken from `size`."""
+
+    size: Literal["tiny", "small", "base", "large"] = "base"
+    layers: int = 0
+    hidden: int = 0
+    heads: int = 0
+    feed_forward: int = 0
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes, each the named size's unless it is given."""
+        named = SIZES[self.size]
+        return Shape(
+            self.layers or named.layers, self.hidden or named.hidden,
+            self.heads or named.heads, self.feed_forward or named.feed_forward,
+        )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """[data]."""
+
+    seed: int = 1  # of initial weights, order, masks and dropout
+    global_batch: int = 8192  # rows a step, over all ranks and micro-batches
+    micro_batch: int | Literal["auto"] = "auto"  # rows a forward pass and rank
+    masked_fraction: float = 0.15
+    replaced_by_mask: float = 0.8  # of the selected positions
+    replaced_by_random: float = 0.1
+    masking: Literal["rbt", "fairseq"] = "rbt"  # fairseq: special tokens are maskable, draws from ids >= 4
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """[schedule]: AdamW, linear warmup, linear decay to zero."""
+
+    max_steps: int = 500_000
+    warmup_steps: int = 24_000
+    peak_learning_rate: float = 6e-4
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-6
+    decay_all: bool = True  # fairseq decays every parameter; false spares biases and LayerNorm, as BERT does
+    clip_norm: float = 0.0  # 0 = off; the norm is logged all the same
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """[run]: what a resumed run may change."""
+
+    log_every: int = 10  # steps
+    checkpoint_every: int = 1000  # steps
+    keep_checkpoints: int = 3  # newest kept; 0 keeps all
+    validate_every: int = 1000  # steps; 0 = only at the end
+    validation_rows: int = 2048  # at most
+    stop_after: int = 0  # steps after which this invocation stops, resumable; 0 = never
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    compile: bool = False  # torch.compile the model

@@ -43,6 +43,7 @@ class Recipe:
     origin: str
     base: Path
     sections: Mapping[str, Any]
+    settings: tuple[str, ...] = ()  # the --set options that were applied
 
     def section(self, name: str, kind: type[T]) -> T:
         """The section `name`, which is of the dataclass `kind`."""
@@ -196,7 +197,7 @@ def load_recipe(recipe: str | None = None, settings: Sequence[str] = ()) -> Reci
         sections = {name: _section(name, tables.get(name, [] if name in LISTS else {})) for name in SECTIONS}
     except ConfigError as error:
         raise ConfigError(str(error), path=origin) from error
-    return Recipe(origin, base, sections)
+    return Recipe(origin, base, sections, tuple(settings))
 
 
 def to_table(config: Any) -> dict[str, Any]:

@@ -101,10 +101,7 @@ class _Job:
     task: Task
     fingerprint: str
     folder: Path
-
-
-def _receipt_path(folder: Path, task: str) -> Path:
-    return folder / "receipts" / f"{task}.json"
+    receipt: Path
 
 
 def _run_job(job: _Job) -> Receipt:
@@ -115,32 +112,33 @@ def _run_job(job: _Job) -> Receipt:
         job.task.name, job.fingerprint, record_files(job.folder, output.files), output.ledger, output.result
     )
     table = {**receipt.table(), "seconds": round(time.time() - started, 3)}
-    write_text(_receipt_path(job.folder, job.task.name), to_json(table))
+    write_text(job.receipt, to_json(table))
     return receipt
 
 
 def _valid_receipt(job: _Job) -> Receipt | None:
-    path = _receipt_path(job.folder, job.task.name)
-    if not path.is_file():
+    if not job.receipt.is_file():
         return None
-    receipt = Receipt.from_table(read_json(path))
+    receipt = Receipt.from_table(read_json(job.receipt))
     same = receipt.fingerprint == job.fingerprint and all(record.is_present(job.folder) for record in receipt.files)
     return receipt if same else None
 
 
 def run_tasks(
     stage: str, version: int, config: Any, tasks: Sequence[Task], function: TaskFunction, folder: Path,
-    engine: Engine, *, unit: str = "task",
+    engine: Engine, *, unit: str = "task", receipts_folder: Path | None = None,
 ) -> list[Receipt]:
-    """Run the tasks that have no valid receipt in `folder`; return all receipts in task order.
+    """Run the tasks that have no valid receipt; return all receipts in task order.
 
-    The order in which tasks finish, the number of workers and restarts change nothing in what is returned.
+    Tasks write their files into `folder`; receipts go to `receipts_folder`, by default `folder/receipts`. The order in
+    which tasks finish, the number of workers and restarts change nothing in what is returned.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    marks = receipts_folder or folder / "receipts"
     jobs = []
     for task in tasks:
         mark = fingerprint([stage, version, config, task.name, task.payload, task.stamp])
-        jobs.append(_Job(function, task, mark, folder))
+        jobs.append(_Job(function, task, mark, folder, marks / f"{task.name}.json"))
     receipts = {job.task.name: receipt for job in jobs if (receipt := _valid_receipt(job))}
     assert len({task.name for task in tasks}) == len(tasks), f"stage {stage}: task names must be unique"
     missing = [job for job in jobs if job.task.name not in receipts]
@@ -154,6 +152,7 @@ def run_tasks(
 @contextmanager
 def exclusive(out: Path) -> Iterator[None]:
     """Hold OUT for one process: a second run is an error, and leftovers of a killed one are swept."""
+    refuse_foreign(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
     with (out / WORK / "lock").open("w") as lock:
         try:
@@ -166,25 +165,44 @@ def exclusive(out: Path) -> Iterator[None]:
         yield
 
 
-def open_out(out: Path, identity: Manifest, replace: bool) -> Manifest | None:
-    """Decide what to do with OUT. The finished artefact if it is what `identity` asks for, None if it is to be made.
-
-    Raises ArtefactError where OUT was made from something else and `replace` is off, or is not rbt's folder.
-    """
-    if is_artefact(out):
-        manifest = load_manifest(out)
-        if manifest.fingerprint == identity.fingerprint and all(record.is_present(out) for record in manifest.files):
-            return manifest
-        if not replace:
-            raise ArtefactError(
-                "expected an output made from this recipe", path=out, found=difference(manifest, identity),
-                cure="--replace builds it anew, --out puts it elsewhere",
-            )
-        clear(out)
-    elif out.is_dir() and any(out.iterdir()) and not (out / WORK).is_dir():
+def refuse_foreign(out: Path) -> None:
+    """Raise ArtefactError where OUT holds files and is not rbt's folder."""
+    if not is_artefact(out) and out.is_dir() and any(out.iterdir()) and not (out / WORK).is_dir():
         raise ArtefactError(
             "expected a new or empty folder", path=out, found="a folder with other files", cure="choose another --out"
         )
+
+
+def finished(out: Path, identity: Manifest, replace: bool) -> Manifest | None:
+    """The artefact in OUT if it is whole and what `identity` asks for; None where there is none, or it may go.
+
+    Raises ArtefactError where OUT is of another kind, or was made from something else and `replace` is off.
+    """
+    if not is_artefact(out):
+        return None
+    manifest = load_manifest(out)
+    if manifest.fingerprint == identity.fingerprint and all(record.is_present(out) for record in manifest.files):
+        return manifest
+    if manifest.kind != identity.kind:
+        raise ArtefactError(
+            f"expected a {identity.kind}, or a new folder", path=out, found=f"a {manifest.kind}",
+            cure="choose another --out",
+        )
+    if not replace:
+        raise ArtefactError(
+            "expected an output made from this recipe", path=out, found=difference(manifest, identity),
+            cure="--replace builds it anew, --out puts it elsewhere",
+        )
+    return None
+
+
+def open_out(out: Path, identity: Manifest, replace: bool) -> Manifest | None:
+    """Decide what to do with OUT: `finished`, and cleared where it is to be made anew."""
+    if (manifest := finished(out, identity, replace)) is not None:
+        return manifest
+    refuse_foreign(out)
+    if is_artefact(out):
+        clear(out)
     return None
 
 

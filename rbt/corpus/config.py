@@ -8,6 +8,16 @@ from typing import Literal
 SourceKind = Literal["wikipedia", "bookcorpus", "ccnews", "openwebtext", "stories", "table"]
 
 
+ORIGINS = {  # where each kind's raw files come from, for `rbt init`
+    "wikipedia": "dumps.wikimedia.org: <wiki>-<date>-pages-articles-multistream.xml.bz2",
+    "bookcorpus": "one UTF-8 .txt a book",
+    "ccnews": "Common Crawl, crawl-data/CC-NEWS/YYYY/MM/CC-NEWS-*.warc.gz",
+    "openwebtext": "openwebtext.tar.xz of the OpenWebText corpus, or its urlsf_subset*.tar",
+    "stories": "CC-Stories text files (.txt, .txt.gz), one sentence a line",
+    "table": "jsonl, csv or parquet, with a `columns` map",
+}
+
+
 @dataclass(frozen=True)
 class CorpusConfig:
     """[corpus]."""

@@ -20,6 +20,8 @@ class Reading:
         self.source, self.origin = source, origin
         self.row = Row()
         self.quarantined: list[dict[str, Any]] = []
+        self.raw_hash = ""  # "xxh3:hex" of the whole raw file, once it is read
+        self.raw_bytes = 0  # its size
 
     def record(self, size: int) -> None:
         """A record was met, with a payload of `size` bytes."""
@@ -32,6 +34,10 @@ class Reading:
     def quarantine(self, reason: str, *, size: int = 0, offset: int = -1, locator: str = "", detail: str = "") -> None:
         """The record, already counted by `record`, could not be read. `reason` is one of a few fixed words."""
         self.row.drop(f"quarantined_{reason}", size)
+        self.damage(reason, offset=offset, locator=locator, detail=detail)
+
+    def damage(self, reason: str, *, offset: int = -1, locator: str = "", detail: str = "") -> None:
+        """A place in a record could not be read, and the rest of the record is kept: listed, no record is counted."""
         self.quarantined.append(
             {
                 "source": self.source, "origin": self.origin, "offset": offset, "locator": locator,

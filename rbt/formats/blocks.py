@@ -5,8 +5,9 @@
     INDEX/train-00000.rows.npy     int64 (rows + 1,): row r holds the blocks rows[r] to rows[r + 1]
 
 A block's text is <s> tokens </s>, with one more </s> where a document ends inside it; `separator = "sentence"` puts
-</s> behind every sentence instead. A pair is <s> A </s> </s> B </s>. Rows and blocks are numbered over all parts of
-a split, in order; the trainer's order permutes rows, its masks are drawn by block number. Read with numpy alone.
+</s> behind every sentence besides. Documents without tokens leave no trace. A pair is <s> A </s> </s> B </s>. Rows and
+blocks are numbered over all parts of a split, in order; the trainer's order permutes rows, its masks are drawn by block
+number. Read with numpy alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.tokenizer import BOS, EOS
-from rbt.formats.tokens import TokenPart, open_array, open_tokens
+from rbt.formats.tokens import SPLITS, TokenPart, open_array, open_tokens
 from rbt.manifest import Manifest, is_artefact, load_manifest, read_manifest
 
 KIND, VERSION = "blocks", 1
@@ -30,7 +31,7 @@ Int64 = npt.NDArray[np.int64]
 
 def separator_positions(part: TokenPart, start: int, end: int, separator: str) -> Int64:
     """Where a </s> stands inside the block [start, end): token indices relative to `start`, before which it goes."""
-    documents = _inside(part.document_ends, start, end)
+    documents = np.unique(_inside(part.document_ends, start, end))
     if separator == "document":
         return documents
     return np.sort(np.concatenate([_inside(part.sentence_ends, start, end), documents]))
@@ -51,6 +52,32 @@ def block_ids(part: TokenPart, block: Int64, separator: str) -> Int64:
         return np.concatenate([[BOS], first, [EOS, EOS], second, [EOS]])
     inside = separator_positions(part, start, end, separator)
     return np.concatenate([[BOS], np.insert(first, inside, EOS) if len(inside) else first, [EOS]])
+
+
+def block_lengths(part: TokenPart, blocks: Int64, separator: str) -> Int64:
+    """Ids of each block with its special tokens, int64 (blocks,), for blocks (n, 2): `len(block_ids(...))` of all."""
+    starts, ends = blocks[:, 0], blocks[:, 1]
+    lengths: Int64 = ends - starts + 2 + _count_inside(np.unique(part.document_ends), starts, ends)
+    return lengths if separator == "document" else lengths + _count_inside(part.sentence_ends, starts, ends)
+
+
+def _count_inside(positions: Int64, starts: Int64, ends: Int64) -> Int64:
+    before_end = np.searchsorted(positions, ends, side="left")
+    return np.asarray(before_end - np.searchsorted(positions, starts, side="right"), dtype=np.int64)
+
+
+def cover_problem(blocks: Int64, num_tokens: int) -> str:
+    """Why blocks (n, 2), in any order, do not hold each of the tokens exactly once; "" when they do."""
+    if len(blocks) == 0:
+        return f"no block for {num_tokens} tokens" if num_tokens else ""
+    if (empty := np.flatnonzero(blocks[:, 0] >= blocks[:, 1])).size:
+        return f"block {empty[0]} is {blocks[empty[0]].tolist()}"
+    ordered = blocks[np.argsort(blocks[:, 0], kind="stable")]
+    edges = np.concatenate([[0], ordered[:, 1]])
+    starts = np.concatenate([ordered[:, 0], [num_tokens]])
+    if (broken := np.flatnonzero(edges != starts)).size:
+        return f"a block ends at token {edges[broken[0]]} and the next one starts at {starts[broken[0]]}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -148,3 +175,32 @@ def open_index(folder: Path, split: str) -> Index:
     rows = np.cumsum([0, *(len(part.rows) - 1 for part in parts)], dtype=np.int64)
     blocks = np.cumsum([0, *(len(part.blocks) for part in parts)], dtype=np.int64)
     return Index(manifest, store.vocab_size, parts, rows, blocks)
+
+
+def check_index(folder: Path) -> list[str]:
+    """What is wrong with an index of blocks (n, 2): each token in exactly one block, no row above `max_tokens`."""
+    problems = []
+    for split in SPLITS:
+        try:
+            index = open_index(folder, split)
+        except ArtefactError as error:
+            problems.append(str(error))
+            continue
+        for part in index.parts:
+            if problem := _part_problem(part, index.max_tokens, index.manifest.config["separator"]):
+                problems.append(f"{folder / part.tokens.stem}: {problem}")
+    return problems
+
+
+def _part_problem(part: IndexPart, max_tokens: int, separator: str) -> str:
+    blocks, rows = part.blocks, part.rows
+    if blocks.ndim != 2 or blocks.shape[1] != 2:
+        return f"expected blocks of shape (n, 2); found {blocks.shape}"
+    if len(rows) == 0 or rows[0] != 0 or rows[-1] != len(blocks) or (np.diff(rows) <= 0).any():
+        return f"expected row offsets ascending from 0 to {len(blocks)}"
+    if problem := cover_problem(blocks, len(part.tokens.tokens)):
+        return f"expected each token in exactly one block; found that {problem}"
+    sizes = np.diff(np.concatenate([[0], np.cumsum(block_lengths(part.tokens, blocks, separator))])[rows])
+    if (wide := np.flatnonzero(sizes > max_tokens)).size:
+        return f"expected rows of at most {max_tokens} ids; found {sizes[wide[0]]} in row {wide[0]}"
+    return ""

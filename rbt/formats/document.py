@@ -20,6 +20,7 @@ SCHEMA = pa.schema(
         ("text", pa.string()),  # the body only: NFC, paragraphs apart by one blank line
     ]
 )
+ID_SCHEMA = pa.schema([("id", pa.string())])  # one row a document of a token part
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from rbt.errors import ArtefactError
 from rbt.formats import document
 from rbt.manifest import Manifest, is_artefact, read_manifest
+from rbt.rng import rng
 from rbt.storage import atomic_path
 
 KIND, VERSION = "corpus", 1
@@ -158,6 +159,23 @@ def open_corpus(folder: Path) -> Corpus:
     folders = [folder, *sorted(path for path in folder.glob("generation-[0-9]*") if is_artefact(path))]
     manifests = [root, *(read_manifest(path, KIND, VERSION, "rbt corpus add") for path in folders[1:])]
     return Corpus(folder, tuple(manifests), tuple(folders))
+
+
+def random_documents(corpus: Corpus, number: int, seed: int) -> list[dict[str, object]]:
+    """`number` documents (or all there are), drawn without replacement, in corpus order."""
+    total = corpus.documents()
+    wanted = set(rng(seed, "show").choice(total, size=min(number, total), replace=False).tolist())
+    found: list[dict[str, object]] = []
+    first = 0
+    for part in corpus.parts():
+        if any(first <= place < first + part.documents for place in wanted):
+            for batch in read_batches(part.path):
+                places = [place - first for place in sorted(wanted) if first <= place < first + batch.num_rows]
+                found += batch.take(pa.array(places, pa.int64())).to_pylist()
+                first += batch.num_rows
+        else:
+            first += part.documents
+    return found
 
 
 def find_document(corpus: Corpus, id: str) -> dict[str, object] | None:

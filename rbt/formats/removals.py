@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rbt.formats.parts import open_table, write_table
+from rbt.formats.parts import read_batches, write_table
 
 NAME = "removed.arrow"
 SCHEMA = pa.schema(
@@ -43,13 +43,9 @@ def write_removals(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_table(path, [pa.RecordBatch.from_pylist([dict(row) for row in rows], schema=SCHEMA)], SCHEMA)
 
 
-def read_removals(path: Path) -> pa.Table:
-    """The table, memory-mapped."""
-    return open_table(path, SCHEMA)
-
-
-def find_removal(path: Path, id: str) -> dict[str, Any] | None:
-    """The row of a document, or None."""
-    table = read_removals(path)
-    rows: list[dict[str, Any]] = table.filter(pc.equal(table["id"], id)).to_pylist()
-    return rows[0] if rows else None
+def find_removals(path: Path, id: str) -> list[dict[str, Any]]:
+    """The rows of an id: several where documents shared it."""
+    found: list[dict[str, Any]] = []
+    for batch in read_batches(path, SCHEMA):
+        found += batch.filter(pc.equal(batch.column("id"), id)).to_pylist()
+    return found

@@ -2,7 +2,8 @@
 
     TOKENS/train-00000.tokens.bin            headerless little-endian uint16 (uint32 above 65,536 ids)
     TOKENS/train-00000.sentence_ends.npy     int64, token index behind each sentence, ascending
-    TOKENS/train-00000.document_ends.npy     int64, token index behind each document, ascending
+    TOKENS/train-00000.document_ends.npy     int64, token index behind each document, ascending (repeated by one
+                                             without tokens, which has no sentence either)
     TOKENS/train-00000.documents.arrow       column `id`, one row a document
     TOKENS/validation-00000.*                the held-out documents of the same corpus part
 
@@ -12,17 +13,21 @@ and of the document are equal. Read with numpy alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rbt.errors import ArtefactError
 from rbt.manifest import Manifest, read_manifest
+from rbt.storage import atomic_path
 
 KIND, VERSION = "tokens", 1
 MADE_BY = "rbt pack"
+CHECKED_TOKENS = 1 << 24  # at a time, so that checking needs little memory
 SPLITS = ("train", "validation")
 Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
@@ -84,6 +89,12 @@ def open_array(path: Path) -> npt.NDArray[np.int64]:
     return array
 
 
+def save_array(path: Path, array: npt.NDArray[np.int64]) -> None:
+    """Write an int64 .npy file atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array.astype(np.int64, copy=False), allow_pickle=False)
+
+
 def _open_tokens(path: Path, dtype: np.dtype[np.uint16] | np.dtype[np.uint32]) -> Tokens:
     if not path.is_file() or path.stat().st_size % dtype.itemsize:
         raise ArtefactError(f"expected a file of {dtype} tokens", path=path, found="none, or a cut one")
@@ -110,3 +121,41 @@ def open_part(folder: Path, stem: str, dtype: np.dtype[np.uint16] | np.dtype[np.
 def open_tokens(folder: Path) -> TokenStore:
     """Open a finished token store. Raises ArtefactError."""
     return TokenStore(folder, read_manifest(folder, KIND, VERSION, MADE_BY))
+
+
+def check_tokens(folder: Path) -> list[str]:
+    """What is wrong with a token store: ids within the vocabulary, ends ascending, counts as in the manifest."""
+    try:
+        store = open_tokens(folder)
+    except ArtefactError as error:
+        return [str(error)]
+    problems = []
+    for fact in store.manifest.facts["parts"]:
+        try:
+            problem = _part_problem(store.part(fact["stem"]), fact, store.vocab_size)
+        except ArtefactError as error:
+            problems.append(str(error))
+            continue
+        if problem:
+            problems.append(f"{folder / fact['stem']}: {problem}")
+    return problems
+
+
+def _part_problem(part: TokenPart, fact: Mapping[str, Any], vocab_size: int) -> str:
+    found = {
+        "tokens": len(part.tokens), "sentences": len(part.sentence_ends), "documents": len(part.document_ends)
+    }
+    for name, number in found.items():
+        if fact[name] != number:
+            return f"expected {fact[name]} {name}; found {number}"
+    if (np.diff(part.sentence_ends, prepend=0) <= 0).any():
+        return "expected sentence ends strictly ascending"
+    if (np.diff(part.document_ends, prepend=0) < 0).any():
+        return "expected document ends ascending"
+    if not np.isin(part.document_ends[part.document_ends > 0], part.sentence_ends).all():
+        return "expected every document to end where a sentence ends"
+    for start in range(0, len(part.tokens), CHECKED_TOKENS):
+        largest = int(part.tokens[start : start + CHECKED_TOKENS].max())
+        if largest >= vocab_size:
+            return f"expected ids below {vocab_size}; found {largest}"
+    return ""

@@ -1,0 +1,200 @@
+"""`rbt corpus build`: the stages in order.
+
+    raw files ─ingest─> ingested parts ─filter─> rows ─deduplicate─> removals ─write─> parts, signatures
+                                                                     └─> removed.arrow, quarantine.arrow, ledger
+
+Everything under OUT/work/ can be made again; it is kept (`keep_work`) so that a change of thresholds does not extract
+again. Documents are numbered over all ingested parts in the recipe's order: the number is the document's priority.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rbt.config import Recipe, to_table
+from rbt.corpus.config import CleanConfig, CorpusConfig, DeduplicateConfig, SourceConfig
+from rbt.corpus.dedup.pipeline import VERSION as DEDUPLICATE_VERSION
+from rbt.corpus.dedup.pipeline import Deduplicated, Ingested, deduplicate
+from rbt.corpus.filter import VERSION as FILTER_VERSION
+from rbt.corpus.filter import filter_parts
+from rbt.corpus.ingest import VERSION as INGEST_VERSION
+from rbt.corpus.ingest import RawFile, check_sources, ingest, list_raw_files, source_identity
+from rbt.corpus.report import check_duplicates, write_quarantined, write_removed
+from rbt.corpus.write import VERSION as WRITE_VERSION
+from rbt.corpus.write import Selected, plan_parts, write_parts
+from rbt.engine import Engine
+from rbt.errors import InputError
+from rbt.formats import parts, quarantine, removals
+from rbt.ledger import Ledger
+from rbt.manifest import PROVENANCE, Manifest, is_artefact, read_json, record_files, to_json, write_manifest
+from rbt.stage import WORK, Receipt, exclusive, open_out
+from rbt.storage import HashingReader, open_input, write_text
+
+log = logging.getLogger(__name__)
+STAGE = "corpus build"
+VERSION = 1000 * INGEST_VERSION + 100 * FILTER_VERSION + 10 * DEDUPLICATE_VERSION + WRITE_VERSION
+LEDGER_STAGES = ("read", "extract", "clean", "filter", "deduplicate", "parts")
+
+
+def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = False) -> Manifest:
+    """Build the corpus of a recipe in `out`, or find that it is there. Raises InputError, ArtefactError."""
+    config = recipe.section("corpus", CorpusConfig)
+    files = list_raw_files(recipe.sources(SourceConfig), recipe.base)
+    with exclusive(out):
+        finished = find_finished(recipe, files, out, replace)
+        if finished is not None:
+            log.info("%s: already built from this recipe", out)
+            return finished
+        work = out / WORK
+        ingested = ingest(files, work / "ingest", engine)
+        ledger = merged_ledger(ingested)
+        check_sources(files, ledger)
+        labels = [raw.source.label for raw in files]
+        clean, near = recipe.section("clean", CleanConfig), recipe.section("deduplicate", DeduplicateConfig)
+        filtered = filter_parts(ingested, labels, work / "ingest", clean, work / "filter", engine)
+        ledger.merge(merged_ledger(filtered))
+        inputs = deduplication_inputs(ingested, filtered, work)
+        selection = deduplicate(inputs, near, config.seed, work, engine)
+        selected = select(inputs, labels, filtered, selection, work)
+        write_removed(selected, inputs, selection, work / "filter", out / removals.NAME, ledger)
+        check_duplicates([raw.source for raw in files], ledger)
+        planned = plan_parts(selected, config.part_bytes)
+        if not planned:
+            raise InputError("expected at least one document to be kept", found="none", cure="look at removed.arrow")
+        written = write_parts(planned, out, work / "write" / "receipts", engine)
+        ledger.merge(merged_ledger(written))
+        write_quarantined([raw.task for raw in files], work / "ingest", out / quarantine.NAME)
+        ledger.chain(LEDGER_STAGES)
+        manifest = finish(recipe, files, ingested, written, ledger, out)
+        if not config.keep_work:
+            drop_work(work)
+        return manifest
+
+
+def merged_ledger(receipts: Sequence[Receipt]) -> Ledger:
+    """The sum of the tasks' ledgers."""
+    ledger = Ledger()
+    for receipt in receipts:
+        ledger.merge(receipt.ledger)
+    return ledger
+
+
+def deduplication_inputs(ingested: Sequence[Receipt], filtered: Sequence[Receipt], work: Path) -> list[Ingested]:
+    """The ingested parts as deduplication wants them, with the number of their first document."""
+    inputs, number = [], 0
+    for part, rows in zip(ingested, filtered, strict=True):
+        inputs.append(
+            Ingested(
+                name=part.task, path=work / "ingest" / part.files[0].path, hash=part.files[0].hash,
+                rows_path=work / "filter" / rows.files[0].path, rows_hash=rows.files[0].hash,
+                first_number=number, documents=part.result["documents"], bytes=part.result["bytes"],
+            )
+        )
+        number += part.result["documents"]
+    return inputs
+
+
+def select(
+    inputs: Sequence[Ingested], labels: Sequence[str], filtered: Sequence[Receipt], selection: Deduplicated, work: Path
+) -> list[Selected]:
+    """What is left of each ingested part."""
+    return [
+        Selected(
+            item.name, label, item.path, item.rows_path, work / "filter" / rows.files[1].path, signatures, removed,
+            (item.hash, item.rows_hash, signatures_hash, removed_hash),
+        )
+        for item, label, rows, (signatures, signatures_hash), (removed, removed_hash) in zip(
+            inputs, labels, filtered, selection.signatures, selection.removals, strict=True
+        )
+    ]
+
+
+def identity(recipe: Recipe, files: Sequence[RawFile], hashes: Sequence[str]) -> Manifest:
+    """The manifest without its files: what the corpus is made by and from."""
+    sections = {
+        "corpus": {key: value for key, value in to_table(recipe.sections["corpus"]).items() if key != "keep_work"},
+        "source": [source_identity(source) for source in recipe.sources(SourceConfig)],
+        "clean": to_table(recipe.sections["clean"]),
+        "deduplicate": to_table(recipe.sections["deduplicate"]),
+    }
+    raw = [
+        {"source": file.source.label, "origin": file.origin, "hash": hash}
+        for file, hash in zip(files, hashes, strict=True)
+    ]
+    return Manifest(parts.KIND, parts.VERSION, STAGE, VERSION, sections, {"raw": raw}, ())
+
+
+def find_finished(recipe: Recipe, files: Sequence[RawFile], out: Path, replace: bool) -> Manifest | None:
+    """The corpus in `out` if it is what the recipe asks for; see `stage.open_out`."""
+    hashes = known_hashes(files, out) if is_artefact(out) and not replace else [""] * len(files)
+    return open_out(out, identity(recipe, files, hashes), replace)
+
+
+def known_hashes(files: Sequence[RawFile], out: Path) -> list[str]:
+    """Content hashes of the raw files: as recorded where size and time stamp are the same, else read again."""
+    recorded = {entry["location"]: entry for entry in read_json(out / PROVENANCE).get("raw", [])}
+    hashes = []
+    for file in files:
+        entry = recorded.get(file.location)
+        if entry is not None and entry["stamp"] == file.stamp:
+            hashes.append(entry["hash"])
+        else:
+            stream = open_input(file.location)
+            hashes.append(HashingReader(stream).drain())
+            stream.close()
+    return hashes
+
+
+def finish(
+    recipe: Recipe, files: Sequence[RawFile], ingested: Sequence[Receipt], written: Sequence[Receipt], ledger: Ledger,
+    out: Path,
+) -> Manifest:
+    """Drop what an older run left, write the ledger, then the manifest."""
+    names = [record.path for receipt in written for record in receipt.files]
+    for stale in sorted({*out.glob("part-*.arrow"), *out.glob("signatures/*.arrow")} - {out / name for name in names}):
+        stale.unlink()
+    write_text(out / parts.LEDGER, to_json(ledger.table()))
+    records = [record for receipt in written for record in receipt.files]
+    records += record_files(out, [removals.NAME, quarantine.NAME, parts.LEDGER])
+    hashes = [receipt.result["raw_hash"] for receipt in ingested]
+    base = identity(recipe, files, hashes)
+    manifest = Manifest(
+        base.kind, base.format_version, base.stage, base.stage_version, base.config, base.inputs, tuple(records),
+        corpus_facts(files, ingested, written, ledger), ledger,
+    )
+    raw = [
+        {"location": file.location, "stamp": file.stamp, "hash": hash} for file, hash in zip(files, hashes, strict=True)
+    ]
+    return write_manifest(out, manifest, {"raw": raw})
+
+
+def corpus_facts(
+    files: Sequence[RawFile], ingested: Sequence[Receipt], written: Sequence[Receipt], ledger: Ledger
+) -> dict[str, Any]:
+    """What readers of a corpus need to know: its parts and its sources."""
+    sources: dict[str, dict[str, Any]] = {}
+    for file, receipt in zip(files, ingested, strict=True):
+        amount = ledger.row("parts", file.source.label).outgoing
+        fact = sources.setdefault(
+            file.source.label, {"kind": file.source.kind, "has_documents": True, **amount.table()}
+        )
+        fact["has_documents"] = fact["has_documents"] and receipt.result["has_documents"]
+    listed = [
+        {"path": receipt.files[0].path, "documents": receipt.result["documents"], "bytes": receipt.result["bytes"]}
+        for receipt in written
+    ]
+    return {
+        "generation": 0, "sources": sources, "parts": listed,
+        "documents": sum(part["documents"] for part in listed), "bytes": sum(part["bytes"] for part in listed),
+    }
+
+
+def drop_work(work: Path) -> None:
+    """Delete the work folder's contents, save the lock that is held."""
+    for entry in work.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)

@@ -1,0 +1,84 @@
+"""Files are whole under their names, or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbt.errors import InputError
+from rbt.storage import HashingReader, atomic_path, expand_inputs, hash_file, open_input, sweep, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError, match="half"), atomic_path(path) as temporary:
+        temporary.write_text("new, but")
+        raise RuntimeError("half")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_appears_as_a_whole(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        (temporary / "a").write_text("1")
+        assert not (tmp_path / "folder").exists()
+    assert (tmp_path / "folder" / "a").read_text() == "1"
+
+
+def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / ".tmp-123-part").write_text("cut")
+    (tmp_path / ".tmp-9-folder").mkdir()
+    (tmp_path / "kept").write_text("whole")
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "kept"]
+
+
+@given(st.binary(max_size=2000), st.integers(1, 700))
+def test_the_hashing_reader_hashes_what_the_file_holds(content: bytes, size: int) -> None:
+    reader = HashingReader(io.BytesIO(content))
+    reader.read(size)
+    assert reader.drain() == f"xxh3:{xxhash.xxh3_128(content).hexdigest()}"
+    assert reader.bytes_read == len(content)
+
+
+def test_file_hashes_name_their_algorithm(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert hash_file(path) == f"xxh3:{xxhash.xxh3_128(b'abc').hexdigest()}"
+    assert hash_file(path, "blake2b") == f"blake2b:{hashlib.blake2b(b'abc', digest_size=16).hexdigest()}"
+
+
+def test_inputs_are_sorted_however_they_are_listed(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.txt", "c.md"):
+        (tmp_path / name).write_text(name)
+    found = expand_inputs(["c.md", "*.txt", "a.txt"], tmp_path)
+    assert [Path(name).name for name in found] == ["a.txt", "b.txt", "c.md"]
+
+
+def test_a_pattern_without_files_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"raw/\*\.bz2: expected at least one raw file"):
+        expand_inputs(["raw/*.bz2"], tmp_path)
+
+
+def test_a_missing_input_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a readable file"):
+        open_input(str(tmp_path / "nothing"))
+
+
+def test_inputs_stream_from_any_fsspec_url() -> None:
+    import fsspec
+
+    with fsspec.open("memory://rbt-test/raw.txt", "wb") as stream:
+        stream.write(b"remote")
+    assert expand_inputs(["memory://rbt-test/*.txt"], Path()) == ["memory:///rbt-test/raw.txt"]
+    with open_input("memory:///rbt-test/raw.txt") as stream:
+        assert stream.read() == b"remote"

@@ -34,8 +34,10 @@ def is_shown() -> bool:
 
 
 @contextmanager
-def progress(description: str, total: float | None, unit: str, initial: float = 0) -> Iterator[Bar]:
-    """A bar on standard error. tqdm is optional, since the trainer runs on images without it."""
+def progress(
+    description: str, total: float | None, unit: str, initial: float = 0, *, shown: bool = True
+) -> Iterator[Bar]:
+    """A bar on standard error, unless `shown` is off. tqdm is optional, since the trainer runs on images without it."""
     try:
         from tqdm import tqdm
     except ImportError:
@@ -45,6 +47,6 @@ def progress(description: str, total: float | None, unit: str, initial: float = 
     options: dict[str, Any] = {"unit_divisor": 1000, "dynamic_ncols": True, "mininterval": 0.2}
     with tqdm(
         total=total, desc=f"{description:<22}", unit=unit if scale else f" {unit}", unit_scale=scale,
-        initial=initial, disable=not is_shown(), **options,
+        initial=initial, disable=not (shown and is_shown()), **options,
     ) as bar:
         yield cast(Bar, bar)

@@ -32,6 +32,9 @@ def write_removed(
     ledger: Ledger,
 ) -> None:
     """Write `removed.arrow` and the ledger's rows of deduplication."""
+    for name, number in selection.counts.items():
+        if name in ("candidate_pairs", "verified_edges", "pairs_not_compared"):
+            ledger.row(STAGE, "").count(name, number)  # of all sources together
     names = KeptNames(inputs, selection, path.parent / "work" / "kept_ids.arrow")
 
     def batches() -> Iterator[pa.RecordBatch]:

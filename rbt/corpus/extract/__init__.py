@@ -1,1 +1,1 @@
-"""Markup to plain text: wikitext and HTML."""
+"""Markup to text: pure functions."""

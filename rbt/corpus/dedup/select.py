@@ -1,0 +1,180 @@
+"""Selection: in the order of priority, a document goes if a verified neighbor of higher priority was kept.
+
+    edges by (b, a) ──greedy──> what each removed document is removed for ──> <part>.removals.arrow
+
+It names the kept neighbor with the highest similarity, of equals the one of the highest priority. A copy of a text has
+the neighbors of the first document with that text: it goes for that document, or for whatever took that one's place.
+Memory: one byte a document, the repeats, and what is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numba import njit
+
+from rbt.corpus.dedup.arrays import Int64, is_member
+from rbt.corpus.dedup.sign import Ingested
+from rbt.corpus.dedup.verify import EDGE_SCHEMA
+from rbt.errors import ArtefactError
+from rbt.formats.parts import read_batches, write_table
+
+DUPLICATE_ID, EXACT, NEAR = "duplicate_id", "exact_duplicate", "near_duplicate"
+RULES = (DUPLICATE_ID, EXACT, NEAR)
+REMOVAL_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),  # in the ingested part
+        ("rule", pa.string()),
+        ("kept_number", pa.int64()),  # of a kept document; -1 for a repeated id
+        ("jaccard", pa.float64()),  # with it; null for a repeated id
+    ]
+)
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Removals:
+    """Removed documents by ascending number: rule is a place in RULES; kept -1 and jaccard NaN for a repeated id."""
+
+    number: Int64
+    rule: npt.NDArray[np.int8]
+    kept: Int64
+    jaccard: Float64
+
+
+class Positions:
+    """Document numbers as positions 0, 1, 2, ... over all parts (numbers may have gaps between parts)."""
+
+    def __init__(self, ingested: Sequence[Ingested]) -> None:
+        self.firsts = np.array([part.first_number for part in ingested], dtype=np.int64)
+        self._shift = np.cumsum([0, *(part.documents for part in ingested)])[:-1] - self.firsts
+        self.documents = sum(part.documents for part in ingested)
+
+    def of(self, numbers: Int64) -> Int64:
+        """Positions of document numbers."""
+        parts = np.searchsorted(self.firsts, numbers, side="right") - 1
+        return numbers + self._shift[parts]
+
+
+def select(
+    ingested: Sequence[Ingested], repeated_ids: Int64, copies: Int64, edges: Sequence[Path], threshold: float
+) -> Removals:
+    """Decide. `repeated_ids` int64 (n,); `copies` int64 (2, m), document and first of its text, by document; `edges`:
+    files of EDGE_SCHEMA that are in order of b. Raises ArtefactError where the result breaks the rule."""
+    positions = Positions(ingested)
+    is_removed = np.zeros(positions.documents, dtype=np.bool_)
+    is_removed[positions.of(repeated_ids)] = True
+    near = _select_near(positions, is_removed, edges)
+    copied = _follow(copies, near)
+    is_removed[positions.of(copied.number)] = True
+    count = len(repeated_ids)
+    ids = Removals(
+        repeated_ids, np.zeros(count, np.int8), np.full(count, -1, np.int64), np.full(count, np.nan, np.float64)
+    )
+    removals = _join([ids, near, copied])
+    _check(removals, positions, is_removed, threshold)
+    return removals
+
+
+def _join(parts: Sequence[Removals]) -> Removals:
+    number, rule, kept, jaccard = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("number", "rule", "kept", "jaccard")
+    )
+    order = np.argsort(number, kind="stable")
+    return Removals(number[order], rule[order], kept[order], jaccard[order])
+
+
+def _select_near(positions: Positions, is_removed: Bool, edges: Iterable[Path]) -> Removals:
+    numbers, kept, jaccard = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float64)]
+    for path in edges:
+        for b, a, similarity in _edge_columns(path):
+            chosen = choose(positions.of(b), positions.of(a), similarity, is_removed)
+            numbers.append(b[chosen])
+            kept.append(a[chosen])
+            jaccard.append(similarity[chosen])
+    number = np.concatenate(numbers)
+    rule = np.full(len(number), RULES.index(NEAR), dtype=np.int8)
+    return Removals(number, rule, np.concatenate(kept), np.concatenate(jaccard))
+
+
+def _edge_columns(path: Path) -> Iterator[tuple[Int64, Int64, Float64]]:
+    """Columns of a whole file: a document's edges must be seen together, and a bucket is of bounded size."""
+    batches = list(read_batches(path, EDGE_SCHEMA))
+    if batches:
+        yield tuple(  # type: ignore[misc]
+            np.concatenate([batch.column(name).to_numpy() for batch in batches]) for name in EDGE_SCHEMA.names
+        )
+
+
+@njit(nogil=True, cache=True)
+def choose(b: Int64, a: Int64, jaccard: Float64, is_removed: Bool) -> Int64:
+    """Go through edges sorted by (b, a), positions int64 (n,); set `is_removed` of each b that has a kept a.
+
+    Returns for each removed b, in order, the place of its edge of highest Jaccard to a kept a (of equals the first).
+    """
+    chosen = np.empty(len(b), dtype=np.int64)
+    count = 0
+    start = 0
+    while start < len(b):
+        best = -1
+        stop = start
+        while stop < len(b) and b[stop] == b[start]:
+            if not is_removed[a[stop]] and (best < 0 or jaccard[stop] > jaccard[best]):
+                best = stop
+            stop += 1
+        if best >= 0:
+            is_removed[b[start]] = True
+            chosen[count] = best
+            count += 1
+        start = stop
+    return chosen[:count]
+
+
+def _follow(copies: Int64, near: Removals) -> Removals:
+    """What copies are removed for: the first document of their text, or what that one was removed for."""
+    number, kept = copies[0].copy(), copies[1].copy()
+    rule = np.full(len(number), RULES.index(EXACT), dtype=np.int8)
+    jaccard = np.ones(len(number), dtype=np.float64)
+    gone = is_member(kept, near.number)
+    place = np.searchsorted(near.number, kept[gone])
+    rule[gone] = RULES.index(NEAR)
+    kept[gone], jaccard[gone] = near.kept[place], near.jaccard[place]
+    return Removals(number, rule, kept, jaccard)
+
+
+def _check(removals: Removals, positions: Positions, is_removed: Bool, threshold: float) -> None:
+    """The rule, asserted on the result of every run."""
+    named = removals.kept[removals.rule != RULES.index(DUPLICATE_ID)]
+    similar = removals.jaccard[removals.rule != RULES.index(DUPLICATE_ID)]
+    broken = {
+        "documents removed once": len(np.unique(removals.number)) != np.count_nonzero(is_removed),
+        "every removed document to name a kept one": bool(is_removed[positions.of(named)].any()),
+        f"every removed document to be at least {threshold} similar": bool((similar < threshold).any()),
+    }
+    for expected, is_broken in broken.items():
+        if is_broken:
+            raise ArtefactError(
+                f"deduplication: expected {expected}", found="otherwise", cure="delete work/ and run again; report this"
+            )
+
+
+def write_removals(part: Ingested, removals: Removals, path: Path) -> int:
+    """Write the removals of one part by row; how many they are."""
+    low, high = np.searchsorted(removals.number, [part.first_number, part.first_number + part.documents])
+    jaccard: Any = removals.jaccard[low:high]
+    columns = [
+        pa.array(removals.number[low:high] - part.first_number),
+        pa.array([RULES[rule] for rule in removals.rule[low:high]], pa.string()),
+        pa.array(removals.kept[low:high]),
+        pa.array(jaccard, mask=np.isnan(jaccard)),
+    ]
+    batches = [pa.RecordBatch.from_arrays(columns, schema=REMOVAL_SCHEMA)] if low < high else []
+    write_table(path, batches, REMOVAL_SCHEMA)
+    return int(high - low)

@@ -1,0 +1,166 @@
+"""Texts to shingles: from the bytes of an Arrow string array to 64-bit hashes of word n-grams, with no Python per word.
+
+    UTF-8 bytes ──decode──> code points ──table──> words ──hash──> uint64 a word ──n-gram──> uint64 a shingle
+
+Words are the runs of `\\w` of Python's `re` (letters, digits, numeric signs, underscore) in the text as it is, each
+lower-cased one code point at a time by Unicode's simple mapping (so a final sigma is a sigma, and the dotted capital
+I, the one character whose `str.lower` is longer than itself, is an i). A word character of the scripts Han, Hiragana,
+Katakana or Thai, which put no space between words, is a word by itself. Hangul is written with spaces: its words are
+runs like any others. Numbers stay as they are.
+
+A text of fewer than n words has one shingle, of all its words; a text without words has the shingle of no words.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import regex
+from numba import njit
+
+UInt8 = npt.NDArray[np.uint8]
+UInt32 = npt.NDArray[np.uint32]
+UInt64 = npt.NDArray[np.uint64]
+
+UNICODE = 0x110000
+SURROGATES = range(0xD800, 0xE000)
+SINGLE = np.uint32(1 << 31)  # flag of a character that is a word by itself
+UNSPACED_SCRIPTS = r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]"
+WORD_BASIS = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits, over code points
+WORD_PRIME = np.uint64(0x00000100000001B3)
+SHINGLE_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: a change of one word always changes the sum below
+_POINT = np.uint32(0x1FFFFF)
+_REPLACEMENT = 0xFFFD  # stands for bytes that are no UTF-8; no word character
+
+
+@cache
+def character_table() -> UInt32:
+    """What each code point is, uint32 (0x110000,): 0 between words, else its lower case, with SINGLE where it is one.
+
+    Built once a process from Python's `re` and Unicode data, and the scripts of `regex`.
+    """
+    table = np.zeros(UNICODE, dtype=np.uint32)
+    characters = "".join(chr(point) for point in range(UNICODE) if point not in SURROGATES)
+    for character in re.findall(r"\w", characters):
+        table[ord(character)] = ord(character.lower()[0])
+    single = np.array([ord(character) for character in regex.findall(UNSPACED_SCRIPTS, characters)])
+    table[single] |= np.where(table[single] != 0, SINGLE, np.uint32(0))
+    table.flags.writeable = False
+    return table
+
+
+@cache
+def table_fingerprint() -> str:
+    """Identity of the table: it moves with Unicode's version, so signatures say which one they were made with."""
+    return blake2b(character_table().astype("<u4").tobytes(), digest_size=16).hexdigest()
+
+
+@njit(nogil=True, cache=True, inline="always")
+def mix(x: Any) -> Any:
+    """The SplitMix64 finalizer of `rbt.rng.mix64`, for one uint64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _decode(data: Any, place: Any, stop: Any) -> Any:
+    """(code point, bytes) of the character that starts at `place` with a byte above 127; never reads behind `stop`."""
+    lead = np.int64(data[place])
+    length = 2 if lead < 0xE0 else (3 if lead < 0xF0 else 4)
+    if lead < 0xC0 or place + length > stop:
+        return np.int64(_REPLACEMENT), 1
+    point = lead & (0x7F >> length)
+    for follower in range(1, length):
+        point = (point << 6) | (np.int64(data[place + follower]) & 0x3F)
+    return (point if point < UNICODE else np.int64(_REPLACEMENT)), length
+
+
+@njit(nogil=True, cache=True)
+def hash_words(data: UInt8, start: int, stop: int, table: UInt32, words: UInt64) -> int:
+    """Hash the words of data[start:stop] into `words`, which has room for (stop - start) // 2 + 1; their number."""
+    count = 0
+    inside = False
+    state = WORD_BASIS
+    place = start
+    while place < stop:
+        point, length = np.int64(data[place]), 1
+        if point > 127:
+            point, length = _decode(data, place, stop)
+        place += length
+        entry = table[point]
+        if entry != 0 and entry < SINGLE:
+            state = (state ^ np.uint64(entry)) * WORD_PRIME
+            inside = True
+            continue
+        if inside:
+            words[count] = mix(state)
+            count += 1
+            inside = False
+            state = WORD_BASIS
+        if entry != 0:
+            words[count] = mix((WORD_BASIS ^ np.uint64(entry & _POINT)) * WORD_PRIME)
+            count += 1
+    if inside:
+        words[count] = mix(state)
+        count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def hash_shingles(words: UInt64, count: int, ngram: int, shingles: UInt64) -> int:
+    """Hash the n-grams of `count` word hashes, in order and with repeats, into `shingles`; their number, at least 1.
+
+    A shingle of words w_1 ... w_n is mix(sum of w_i * SHINGLE_BASE ** (n - i)) modulo 2**64.
+    """
+    length = min(ngram, count)
+    total = count - length + 1 if count else 1
+    for number in range(total):
+        shingles[number] = words[number] if count else np.uint64(0)
+    for offset in range(1, length):  # one pass a word of the n-gram: each is a vector loop
+        for number in range(total):
+            shingles[number] = shingles[number] * SHINGLE_BASE + words[number + offset]
+    for number in range(total):
+        shingles[number] = mix(shingles[number])
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _shingles(data: UInt8, start: int, stop: int, table: UInt32, ngram: int) -> UInt64:
+    words = np.empty((stop - start) // 2 + 1, dtype=np.uint64)
+    count = hash_words(data, start, stop, table, words)
+    shingles = np.empty(count + 1, dtype=np.uint64)
+    return shingles[: hash_shingles(words, count, ngram, shingles)]
+
+
+def string_buffers(texts: pa.Array) -> tuple[UInt8, npt.NDArray[Any]]:
+    """(bytes uint8, offsets int32 or int64 (n + 1,)) of an Arrow string array, without a copy."""
+    _, offsets, data = texts.buffers()
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    ends = np.frombuffer(offsets, dtype=width) if offsets is not None else np.zeros(1, dtype=width)
+    characters = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, dtype=np.uint8)
+    return characters, ends[texts.offset : texts.offset + len(texts) + 1]
+
+
+def shingle_sets(texts: pa.Array, ngram: int) -> list[UInt64]:
+    """The sorted set of shingle hashes of each text, uint64."""
+    data, offsets = string_buffers(texts)
+    table = character_table()
+    return [
+        _sorted_set(_shingles(data, int(start), int(stop), table, ngram))
+        for start, stop in pairwise(offsets)
+    ]
+
+
+def _sorted_set(values: UInt64) -> UInt64:
+    values.sort()  # numpy's `unique` goes through a hash table, which is five times slower here
+    is_new = np.ones(len(values), dtype=np.bool_)
+    is_new[1:] = values[1:] != values[:-1]
+    return values[is_new]

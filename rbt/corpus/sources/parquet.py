@@ -1,0 +1,62 @@
+"""Rows of a Parquet file, row group by row group, so that a broken group costs itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rbt.corpus.reading import Reading
+from rbt.corpus.sources.raw import open_raw
+from rbt.storage import is_url, open_input
+
+BATCH_ROWS = 1024
+
+
+def read_parquet(location: str, columns: list[str], reading: Reading) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Yield (row from 1, UTF-8 bytes of its strings, values by column). Unreadable groups go to `reading`.
+
+    The file is read a second time for its hash, since Parquet is read from its end.
+    """
+    with open_raw(location, reading) as stream:
+        stream.read(1)
+        if (damage := stream.damage) is not None:
+            reading.lost(damage.reason, offset=damage.offset, detail=damage.detail)
+            return
+    source = open_input(location) if is_url(location) else location
+    try:
+        file = pq.ParquetFile(source)
+    except (OSError, pa.ArrowException) as error:
+        reading.lost("unreadable", offset=0, detail=str(error))
+        return
+    with file:
+        wanted = [name for name in columns if name in file.schema_arrow.names]
+        first = 1
+        for group in range(file.num_row_groups):
+            yield from _group(file, group, first, wanted, reading)
+            first += file.metadata.row_group(group).num_rows
+
+
+def _group(
+    file: pq.ParquetFile, group: int, first: int, columns: list[str], reading: Reading
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    number = first
+    batches = file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            reading.lost("corrupt", locator=f"rows from {number}", detail=f"row group {group}: {error}")
+            return
+        if batch is None:
+            return
+        for row in range(batch.num_rows):
+            try:
+                values = batch.slice(row, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:
+                reading.lost("encoding", locator=str(number), detail=str(error))
+            else:
+                yield number, sum(len(value.encode()) for value in values.values() if isinstance(value, str)), values
+            number += 1

@@ -1,0 +1,151 @@
+"""One raw file, from its bytes to a stream that stops where it is damaged.
+
+    location ──open_input, hash──> raw bytes ──decompress by suffix──> bytes | Damage ──> RawStream
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from rbt.corpus.reading import Reading
+from rbt.corpus.sources.compression import CODECS, PIECE_BYTES, Damage, RawInput, Readable, decompress
+from rbt.errors import InputError
+from rbt.storage import CHUNK_BYTES, HashingReader, is_url, open_input
+
+COMPRESSIONS = (*CODECS, ".zst")
+
+
+def suffix(name: str) -> str:
+    """The compression suffix of a file name, or ""."""
+    return next((ending for ending in COMPRESSIONS if name.lower().endswith(ending)), "")
+
+
+def without_compression(name: str) -> str:
+    """A file name without its compression suffix."""
+    return name[: len(name) - len(suffix(name))]
+
+
+class RawStream:
+    """Decompressed bytes up to the next damage. Behind it reading goes on only after `resume`."""
+
+    def __init__(self, pieces: Iterator[bytes | Damage]) -> None:
+        self._pieces = pieces
+        self._pending = memoryview(b"")
+        self.damage: Damage | None = None  # what ended the stream, once `read` has returned b""
+        self.position = 0  # decompressed bytes read
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Exactly `size` bytes, fewer only before the end or a damage; all of them with -1."""
+        parts: list[memoryview] = []
+        wanted = size
+        while wanted and (self._pending or self._next_piece()):
+            taken = self._pending if wanted < 0 else self._pending[:wanted]
+            self._pending = self._pending[len(taken) :]
+            parts.append(taken)
+            wanted -= len(taken) if wanted > 0 else 0
+        data = b"".join(parts)
+        self.position += len(data)
+        return data
+
+    def read_some(self) -> bytes:
+        """Some bytes, as they come; b"" only at the end or a damage."""
+        if not self._pending:
+            self._next_piece()
+        data, self._pending = bytes(self._pending), memoryview(b"")
+        self.position += len(data)
+        return data
+
+    def _next_piece(self) -> bool:
+        if self.damage is not None:
+            return False
+        for piece in self._pieces:
+            if isinstance(piece, Damage):
+                self.damage = piece
+                return False
+            if piece:
+                self._pending = memoryview(piece)
+                return True
+        return False
+
+    def resume(self) -> None:
+        """Go on behind the damage."""
+        self.damage = None
+
+
+class _Progress:
+    """A raw file that reports how far it is read."""
+
+    def __init__(self, stream: HashingReader, reading: Reading) -> None:
+        self._stream, self._reading, self._unreported = stream, reading, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self._unreported += len(data)
+        if self._unreported >= CHUNK_BYTES or not data:
+            self._reading.advance(self._unreported)
+            self._unreported = 0
+        return data
+
+
+@contextmanager
+def open_raw(location: str, reading: Reading, begins: bytes = b"") -> Iterator[RawStream]:
+    """Open a raw file, decompressed by its suffix; at the end it is hashed as a whole into `reading`.
+
+    A local file that may not be opened is a stream that is damaged from the start. Raises InputError where reading
+    fails half way (a disk, a network): that says nothing about the file, so nothing is counted as lost.
+    """
+    try:
+        file = open_input(location)
+    except InputError as error:
+        if is_url(location) or not isinstance(error.__cause__, OSError):
+            raise
+        yield RawStream(iter([Damage("unreadable", 0, str(error.__cause__), 0)]))
+        return
+    hashing = HashingReader(file)
+    try:
+        progress = _Progress(hashing, reading)
+        yield RawStream(decompressed(progress, location, begins))
+        while progress.read(CHUNK_BYTES):
+            pass
+        reading.raw_hash, reading.raw_bytes = hashing.drain(), hashing.bytes_read
+    except OSError as error:
+        raise InputError("expected to read the whole file", path=location, found=str(error), cure="run again") from error
+    finally:
+        hashing.close()
+
+
+def decompressed(stream: Readable, name: str, begins: bytes = b"") -> Iterator[bytes | Damage]:
+    """The pieces of a stream, decompressed as the suffix of `name` says; plain without one."""
+    ending = suffix(name)
+    if ending == ".zst":
+        return _zstd_pieces(stream)
+    if ending:
+        return decompress(RawInput(stream), CODECS[ending], begins)
+    return iter(lambda: stream.read(PIECE_BYTES), b"")
+
+
+class _File(io.RawIOBase):
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._stream.read(size)
+
+
+def _zstd_pieces(stream: Readable) -> Iterator[bytes | Damage]:
+    recovered = 0
+    try:
+        reader = pa.CompressedInputStream(pa.PythonFile(_File(stream), mode="r"), "zstd")
+        while piece := reader.read(PIECE_BYTES):
+            recovered += len(piece)
+            yield piece
+    except (OSError, pa.ArrowException) as error:
+        reason = "truncated" if "runcated" in str(error) else "corrupt"
+        yield Damage(reason if recovered else "unreadable", 0, str(error), recovered)

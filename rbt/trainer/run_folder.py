@@ -1,0 +1,155 @@
+"""The folder of a run: what it was started with, and what it reports.
+
+    RUN/config.toml      [model] [data] [schedule] [run] and [packed], the index that is read
+    RUN/metrics.jsonl    one JSON object a logged step or validation
+    RUN/checkpoints/     tensorboard/     the tokenizer's files
+
+A resumed run may change [run], micro_batch, the number of ranks and the device; any other difference is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rbt.config import to_table
+from rbt.errors import ArtefactError
+from rbt.formats import tokenizer
+from rbt.formats.blocks import Index
+from rbt.manifest import fingerprint
+from rbt.stage import WORK, exclusive
+from rbt.storage import atomic_path, hash_file, write_text
+from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+from rbt.trainer.distributed import World
+
+CONFIG, METRICS, TENSORBOARD = "config.toml", "metrics.jsonl", "tensorboard"
+FREE = frozenset({("data", "micro_batch")})  # keys outside [run] that a resumed run may change
+Tables = dict[str, dict[str, Any]]
+
+
+def describe(
+    packed: Path, folder: Path, index: Index, model: ModelConfig, data: DataConfig, schedule: ScheduleConfig,
+    run: RunConfig,
+) -> Tables:
+    """The tables of config.toml: the four sections and what identifies the packed index and its tokenizer."""
+    for name in tokenizer.FILES:
+        if not (packed / name).is_file():
+            raise ArtefactError(f"expected the tokenizer's {name}", path=packed, found="none", cure="pack again")
+    hashes = {name: hash_file(packed / name, "blake2b") for name in tokenizer.FILES}
+    identity = {
+        "index": folder.name, "format": index.manifest.config["format"], "fingerprint": index.manifest.fingerprint,
+        "tokenizer": fingerprint(hashes), "vocab_size": index.vocab_size, "max_tokens": index.max_tokens,
+        "rows": index.num_rows,
+    }
+    sections = {"model": model, "data": data, "schedule": schedule, "run": run}
+    return {**{name: to_table(section) for name, section in sections.items()}, "packed": identity}
+
+
+def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tables of strings, numbers and truth values as TOML."""
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in table.items())
+        for name, table in tables.items()
+    )
+
+
+def identity_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a resumed run may not change, as `section.key` -> value."""
+    return {
+        f"{name}.{key}": value
+        for name, table in tables.items() if name != "run"
+        for key, value in table.items() if (name, key) not in FREE
+    }
+
+
+def check_run(out: Path, tables: Tables) -> None:
+    """Raise ArtefactError where `out` holds another run, or something that is no run."""
+    path = out / CONFIG
+    if not path.is_file():
+        if out.is_dir() and any(entry.name != WORK for entry in out.iterdir()):
+            raise ArtefactError(
+                "expected a new or empty folder, or a run", path=out, found=f"other files and no {CONFIG}",
+                cure="choose another --out",
+            )
+        return
+    try:
+        before = identity_of(tomllib.loads(path.read_text("utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise ArtefactError("expected the configuration of a run", path=path, found=str(error)) from error
+    now = identity_of(tables)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise ArtefactError(
+                f"expected {key} = {before.get(key)!r}, with which this run began", path=out,
+                found=repr(now.get(key)), cure="give it the same value, or choose another --out",
+            )
+
+
+@contextmanager
+def open_run(out: Path, packed: Path, tables: Tables, world: World) -> Iterator[None]:
+    """Hold a new or a resumed run's folder. Every rank calls it; all check, the first writes."""
+    check_run(out, tables)
+    world.from_first(0)  # nobody writes before all have checked
+    if not world.is_first:
+        world.from_first(0)
+        yield
+        return
+    with exclusive(out):
+        for name in tokenizer.FILES:
+            with atomic_path(out / name) as temporary:
+                shutil.copyfile(packed / name, temporary)
+        write_text(out / CONFIG, to_toml(tables))
+        world.from_first(0)
+        yield
+
+
+def _step_of(path: Path, line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError("expected a JSON object with a step in each line", path=path, found=line.strip()) from error
+
+
+def _kept_lines(path: Path, step: int) -> Iterator[str]:
+    if path.is_file():
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.endswith("\n") and _step_of(path, line) <= step:  # a cut line is a killed run's last
+                    yield line
+
+
+class Metrics:
+    """metrics.jsonl and TensorBoard (where it is installed) of the first rank; the other ranks write nothing."""
+
+    def __init__(self, out: Path, step: int, world: World) -> None:
+        """Go on after `step` steps: records of later ones, which will be made again, are dropped."""
+        self._path = out / METRICS if world.is_first else None
+        self._board: Any = None
+        if self._path is None:
+            return
+        write_text(self._path, "".join(_kept_lines(self._path, step)))
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:  # the package is optional on a training image
+            return
+        self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1)
+
+    def write(self, record: Mapping[str, float]) -> None:
+        """Append a record, which has a `step`."""
+        if self._path is None:
+            return
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, allow_nan=False) + "\n")
+        if self._board is not None:
+            for key in record.keys() - {"step"}:
+                self._board.add_scalar(key, record[key], record["step"])
+
+    def close(self) -> None:
+        """End TensorBoard's writer."""
+        if self._board is not None:
+            self._board.close()

@@ -1,0 +1,144 @@
+"""A user's mistake is one clear line and exit code 2; bad raw files are quarantined, or stop a build by its budget."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROSE = "The ferry left the quay at seven, and nobody on the upper deck spoke until the island was behind us. "
+
+
+def one_line(result: Any) -> str:
+    """The error of a failed command, which must be one line and no traceback."""
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, result.output
+    assert "Traceback" not in result.output
+    return str(errors[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("corpus", "build", "--set", "corpus.nmae=x"), "unknown key 'nmae' in [corpus]"),
+        (("corpus", "build", "--recipe", "nowhere.toml"), "nowhere.toml: expected a recipe file"),
+        (("corpus", "build", "--engine", "ray"), "'local'"),
+        (("corpus", "build", "--workers", "-2"), "expected --workers 0 (every core) or more"),
+        (("corpus", "show", "--corpus", "nowhere"), "nowhere: expected a finished corpus; found no such folder"),
+        (("bpe", "train", "--corpus", "nowhere"), "run `rbt corpus build`"),
+        (("pack", "--corpus", "nowhere"), "run `rbt corpus build`"),
+        (("pretrain", "--packed", "nowhere"), "nowhere"),
+        (("export", "--run", "nowhere"), "nowhere"),
+        (("fill-mask", "a <mask>", "--model", "nowhere"), "nowhere"),
+        (("verify", "nowhere"), "nowhere: expected the folder of an artefact"),
+        (("init", "."), "rbt.toml: expected no recipe yet"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(
+    new_project: Callable[[], Any], words: tuple[str, ...], expected: str
+) -> None:
+    assert expected in one_line(new_project().run(*words, small=False))
+
+
+def test_without_a_recipe_only_the_corpus_needs_one(tmp_path: Path, new_project: Callable[[], Any]) -> None:
+    project = new_project()
+    (project.folder / "rbt.toml").unlink()
+    assert "expected at least one [[source]]" in one_line(project.run("corpus", "build", small=False))
+
+
+def test_raw_files_that_are_not_there_are_named(new_project: Callable[[], Any]) -> None:
+    project = new_project()
+    (project.folder / "raw").unlink()
+    assert "raw/wikipedia/*.xml.bz2: expected at least one raw file" in one_line(project.run("corpus", "build"))
+
+
+def table_project(project: Any, name: str, data: bytes, errors: float = 0.9) -> Any:
+    """A project whose one source is one raw file."""
+    raw = project.folder / "input"
+    raw.mkdir()
+    (raw / name).write_bytes(data)
+    kinds = {".xml": "wikipedia", ".warc": "ccnews", ".txt": "bookcorpus", ".jsonl": "table"}
+    kind = next(kind for suffix, kind in kinds.items() if suffix in name)
+    source = f'[[source]]\nkind = "{kind}"\npaths = ["input/*"]\nmaximum_errors = {errors}\n'
+    (project.folder / "rbt.toml").write_text(source + "[clean]\nminimum_characters = 10\n")
+    return project
+
+
+def jsonl(count: int) -> bytes:
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
+    lines = [f'{{"id": "{n}", "text": "{PROSE}{words[n % 10]} {n} {words[n * 7 % 10]}."}}' for n in range(count)]
+    return "\n".join(lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("cut.jsonl.gz", gzip.compress(jsonl(400), mtime=0)[:-300]),
+        ("cut.jsonl.bz2", bz2.compress(jsonl(400))[:-100]),
+        ("cut.jsonl.xz", lzma.compress(jsonl(400))[:-50]),
+        ("bad.jsonl", b"{not json}\n" + jsonl(5) + b"[1]\n"),
+        ("bytes.jsonl", jsonl(3) + b'{"id": "x", "text": "\xff\xfe"}\n' + jsonl(1)),
+    ],
+)
+def test_invariant_5_a_damaged_table_is_quarantined_and_the_rest_kept(
+    new_project: Callable[[], Any], name: str, data: bytes
+) -> None:
+    from rbt.formats import quarantine
+    from rbt.formats.parts import open_table
+
+    project = table_project(new_project(), name, data)
+    result = project.run("corpus", "build", "--set", "deduplicate.near=false", small=False)
+    bad = sorted((project.folder / "corpus" / "work" / "ingest").glob("*.quarantine.arrow"))
+    found = [row for path in bad for row in open_table(path, quarantine.SCHEMA).to_pylist()]
+    assert found
+    assert all(row["origin"] == name and row["reason"] for row in found)
+    if name.startswith(("bad", "bytes")):
+        assert result.exit_code == 0, result.output
+    else:  # what could be decompressed before the cut decides whether there is a corpus; either way it is said
+        assert result.exit_code == 0 or "expected at least one document" in one_line(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("empty.jsonl", b""),
+        ("empty.txt", b""),
+        ("noise.xml.bz2", b"this is not bzip2 at all"),
+        ("noise.warc.gz", b"\x1f\x8bnot gzip either"),
+        ("empty.xml", b"<mediawiki></mediawiki>"),
+    ],
+)
+def test_a_source_without_a_document_stops_the_build_and_is_named(
+    new_project: Callable[[], Any], name: str, data: bytes
+) -> None:
+    error = one_line(table_project(new_project(), name, data).run("corpus", "build", small=False))
+    assert "expected at least one document" in error
+    assert "input/*" in error
+
+
+def test_a_source_past_its_error_budget_stops_the_build(new_project: Callable[[], Any]) -> None:
+    project = table_project(new_project(), "bad.jsonl", jsonl(8) + b"x\n" * 4, errors=0.05)
+    error = one_line(project.run("corpus", "build", small=False))
+    assert "expected at most 5.0% unreadable records; found 4 of 12" in error
+
+
+def test_a_source_that_deduplication_eats_stops_the_build(new_project: Callable[[], Any]) -> None:
+    line = f'{{"id": "%d", "text": "{PROSE * 3}"}}\n'
+    data = "".join(line % n for n in range(9)).encode()
+    error = one_line(table_project(new_project(), "same.jsonl", data).run("corpus", "build", small=False))
+    assert "found 8 of 9 documents (exact_duplicate 8)" in error
+
+
+def test_an_output_folder_with_other_files_is_left_alone(new_project: Callable[[], Any]) -> None:
+    project = new_project()
+    (project.folder / "mine").mkdir()
+    (project.folder / "mine" / "thesis.txt").write_text("chapter one")
+    assert "expected a new or empty folder" in one_line(project.run("corpus", "build", "--out", "mine"))
+    assert (project.folder / "mine" / "thesis.txt").read_text() == "chapter one"

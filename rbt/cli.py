@@ -343,7 +343,7 @@ def export(run_folder: Path, out: Path, replace: bool, recipe: Recipe, quiet: bo
 def fill_mask(text: str, folder: Path, top: int, recipe: Recipe, quiet: bool) -> None:
     """Let an exported model fill each <mask> of TEXT."""
     from rbt.packing.encode import encode_with_specials, token_text
-    from rbt.trainer.export import predict_masks
+    from rbt.trainer.fill_mask import predict_masks
 
     ids = encode_with_specials(folder, text)
     predictions = predict_masks(folder, ids, top)

@@ -1,7 +1,7 @@
 """The one source of randomness: counter-based, so that any draw can be made alone, in any order.
 
 `mix64` is the SplitMix64 finalizer (Steele, Lea and Flood 2014); `hash_keys` folds integers through it.
-The same arithmetic is done in torch by `rbt.trainer.masking`, hence integers only.
+The same arithmetic is done in torch by `rbt.trainer.device_masking`, hence integers only.
 """
 
 from __future__ import annotations

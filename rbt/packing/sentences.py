@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from bisect import bisect_right
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ import sentencex
 log = logging.getLogger(__name__)
 Int64 = npt.NDArray[np.int64]
 DEFAULT_LANGUAGE = "en"
+PIECE_CHARACTERS = 1 << 15  # sentencex takes time that is quadratic in quotation marks that stay open
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _VISIBLE = re.compile(r"\S")
 # sentencex 1.0 panics on an initial followed by a wide space ("A\u00a0."), which web pages have. One character for
@@ -32,8 +34,8 @@ def sentence_starts(text: str, language: str) -> list[int]:
     Sentences are those of sentencex; besides, a blank line always ends one.
     """
     plain = _ODD_SPACE.sub(" ", text)
-    candidates = {match.end() for match in _BLANK_LINE.finditer(plain)}
-    candidates.update(_boundaries(plain, language or DEFAULT_LANGUAGE))
+    paragraphs = [0, *(match.end() for match in _BLANK_LINE.finditer(plain))]
+    candidates = {*paragraphs, *_boundaries(plain, paragraphs, language or DEFAULT_LANGUAGE)}
     starts: list[int] = []
     for candidate in sorted(candidates):
         if starts and candidate <= starts[-1]:
@@ -45,15 +47,35 @@ def sentence_starts(text: str, language: str) -> list[int]:
     return starts
 
 
-def _boundaries(text: str, language: str) -> list[int]:
-    """Where sentencex starts a sentence; only 0 where it fails, so that paragraphs stand for sentences."""
+def _boundaries(text: str, paragraphs: list[int], language: str) -> list[int]:
+    """Where sentencex starts a sentence, besides at `paragraphs`, piece by piece.
+
+    A piece is as many whole paragraphs as fit, or the beginning of one that is longer; after such a beginning the next
+    piece starts where the last sentence of it does.
+    """
+    found: list[int] = []
+    place = 0
+    while place < len(text):
+        end = min(place + PIECE_CHARACTERS, len(text))
+        before = paragraphs[bisect_right(paragraphs, end) - 1]
+        is_whole = end == len(text) or before > place
+        end = before if before > place and end < len(text) else end
+        starts = [place + start for start in _piece_boundaries(text[place:end], language)]
+        found += starts
+        place = starts[-1] if starts and not is_whole else end
+    return found
+
+
+def _piece_boundaries(piece: str, language: str) -> list[int]:
+    """Where sentencex starts a sentence after the first one; none where it fails, so that paragraphs are sentences."""
     try:
-        return [0, *(sentence["start_index"] for sentence in sentencex.get_sentence_boundaries(language, text))]
+        found = [sentence["start_index"] for sentence in sentencex.get_sentence_boundaries(language, piece)]
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # a failure inside Rust is a BaseException without a public type
             raise
-        log.warning("sentencex failed on a document of %d characters: its paragraphs count as sentences", len(text))
-        return [0]
+        log.warning("sentencex failed on %d characters: their paragraphs count as sentences", len(piece))
+        return []
+    return [start for start in found if start > 0]
 
 
 def sentence_ends(text: str, language: str, token_ends: Int64) -> Int64:

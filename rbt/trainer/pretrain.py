@@ -150,7 +150,7 @@ def _train(session: Session, first: int, last: int, request: StopRequest, batche
             pace.stop(result.tokens)
             session.check(step, result)
             is_end = step == last or result.stop_asked
-            if _is_due(step, training.run.log_every) or is_end:
+            if _is_due(step, training.run.log_every) or step == total:
                 session.report(step, result, pace, bar)
             if _is_due(step, training.run.validate_every) or step == total:
                 session.validate(step)

@@ -11,7 +11,7 @@ import pytest
 
 from rbt.formats.document import SCHEMA
 from rbt.formats.parts import KIND, VERSION, part_name, write_part
-from rbt.manifest import Manifest, record_files, write_manifest
+from rbt.manifest import PROVENANCE, Manifest, record_files, write_manifest
 
 WORDS = ["the", "old", "ship", "sailed", "north", "while", "a", "grey", "gull", "cried", "over", "water", "nobody"]
 
@@ -40,10 +40,15 @@ def document(id: str, text: str) -> dict[str, Any]:
     return {**blank, "id": id, "source": id.partition(":")[0], "language": "en", "language_score": 1.0, "text": text}
 
 
+def word(number: int) -> str:
+    """One of 169 compound words."""
+    return WORDS[number % len(WORDS)] + WORDS[number // len(WORDS) % len(WORDS)]
+
+
 def prose(number: int) -> str:
     """Paragraphs of a few sentences, different for each number."""
     sentences = [
-        " ".join(WORDS[(number * 7 + line * 3 + k) % len(WORDS)] for k in range(3 + (number + line) % 9)).capitalize()
+        " ".join(word(number * 31 + line * 17 + place) for place in range(3 + (number + line) % 9)).capitalize()
         for line in range(2 + number % 5)
     ]
     middle = len(sentences) // 2
@@ -55,3 +60,13 @@ def corpus(tmp_path: Path) -> Path:
     """Forty documents of two sources in three parts."""
     documents = [(f"{'ab'[number % 2]}:{number}", prose(number)) for number in range(40)]
     return write_corpus(tmp_path / "corpus", [documents[:12], documents[12:25], documents[25:]])
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder that rbt promises to be the same whenever and wherever it is made, by its path."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and "work" not in name.parts and path.name != PROVENANCE:
+            found[str(name)] = path.read_bytes()
+    return found

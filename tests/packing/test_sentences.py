@@ -86,3 +86,18 @@ def test_white_space_alone_is_one_sentence() -> None:
 def test_a_long_run_of_blank_lines_is_one_break() -> None:
     text = "a" + "\n" * 200_000 + "b"
     assert sentence_starts(text, "en") == [0, 200_001]
+
+
+@given(numbers=st.lists(st.integers(0, 30), max_size=12), piece=st.integers(40, 200))
+def test_pieces_of_whole_paragraphs_give_what_the_whole_text_gives(numbers: list[int], piece: int) -> None:
+    text = "\n\n".join(f'"He said {number}. Then "no". ' * (1 + number % 2) for number in numbers)
+    whole = sentence_starts(text, "en")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rbt.packing.sentences.PIECE_CHARACTERS", piece + 60)  # no paragraph is longer
+        assert sentence_starts(text, "en") == whole
+
+
+def test_a_paragraph_longer_than_a_piece_is_cut_at_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "A short one. " * 100
+    monkeypatch.setattr("rbt.packing.sentences.PIECE_CHARACTERS", 64)
+    assert sentence_starts(text, "en") == list(range(0, len(text), 13))

@@ -19,8 +19,9 @@ MAX_TOKENS = 32
 Documents = Sequence[Sequence[Sequence[int]]]  # documents of sentences of ids
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
+    # sums are cut by thread, so that bits are the same for one number of threads only
     torch.set_num_threads(1)
 
 
@@ -56,7 +57,7 @@ def full_blocks(documents: Documents, max_tokens: int) -> tuple[list[list[int]],
     cuts, start, total = [], 0, int(document_ends[-1]) if len(document_ends) else 0
     while start < total:
         end = start + 1
-        while end < total and end + 1 - start + 2 + int(((document_ends > start) & (document_ends <= end)).sum()) <= max_tokens:
+        while end < total and end + 3 - start + np.sum((document_ends > start) & (document_ends <= end)) <= max_tokens:
             end += 1
         cuts.append([start, end])
         start = end

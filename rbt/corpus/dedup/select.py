@@ -3,8 +3,9 @@
     edges by (b, a) ──greedy──> what each removed document is removed for ──> <part>.removals.arrow
 
 It names the kept neighbor with the highest similarity, of equals the one of the highest priority. A copy of a text has
-the neighbors of the first document with that text: it goes for that document, or for whatever took that one's place.
-Memory: one byte a document, the repeats, and what is removed.
+the neighbors of the first document with that text: it goes for that document or, where that one went itself, for the
+most similar of its kept neighbors, among which are now those between the first document and the copy.
+Memory: one byte a document, the copies with their edges, and what is removed.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def select(
     positions = Positions(ingested)
     is_removed = np.zeros(positions.documents, dtype=np.bool_)
     is_removed[positions.of(repeated_ids)] = True
-    near = _select_near(positions, is_removed, edges)
-    copied = _follow(copies, near)
+    near, between = _select_near(positions, is_removed, edges, np.unique(copies[1]))
+    copied = _follow(copies, near, between)
     is_removed[positions.of(copied.number)] = True
     count = len(repeated_ids)
     ids = Removals(
@@ -91,20 +92,32 @@ def _join(parts: Sequence[Removals]) -> Removals:
     return Removals(number[order], rule[order], kept[order], jaccard[order])
 
 
-def _select_near(positions: Positions, is_removed: Bool, edges: Iterable[Path]) -> Removals:
-    numbers, kept, jaccard = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float64)]
-    for path in edges:
-        for b, a, similarity in _edge_columns(path):
-            chosen = choose(positions.of(b), positions.of(a), similarity, is_removed)
-            numbers.append(b[chosen])
-            kept.append(a[chosen])
-            jaccard.append(similarity[chosen])
-    number = np.concatenate(numbers)
+Edges = tuple[Int64, Int64, Float64]  # (b, a, jaccard)
+
+
+def _select_near(
+    positions: Positions, is_removed: Bool, files: Iterable[Path], firsts: Int64
+) -> tuple[Removals, Edges]:
+    """(near duplicates removed, edges from a kept b to a removed a that has copies: a is in `firsts`)."""
+    taken: list[Edges] = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))]
+    between = taken.copy()
+    for path in files:
+        for b, a, jaccard in _edge_columns(path):
+            chosen = choose(positions.of(b), positions.of(a), jaccard, is_removed)
+            taken.append((b[chosen], a[chosen], jaccard[chosen]))
+            serves = is_removed[positions.of(a)] & ~is_removed[positions.of(b)] & is_member(a, firsts)
+            between.append((b[serves], a[serves], jaccard[serves]))
+    number, kept, similarity = _concatenate(taken)
     rule = np.full(len(number), RULES.index(NEAR), dtype=np.int8)
-    return Removals(number, rule, np.concatenate(kept), np.concatenate(jaccard))
+    return Removals(number, rule, kept, similarity), _concatenate(between)
 
 
-def _edge_columns(path: Path) -> Iterator[tuple[Int64, Int64, Float64]]:
+def _concatenate(edges: Sequence[Edges]) -> Edges:
+    b, a, jaccard = zip(*edges, strict=True)
+    return np.concatenate(b), np.concatenate(a), np.concatenate(jaccard)
+
+
+def _edge_columns(path: Path) -> Iterator[Edges]:
     """Columns of a whole file: a document's edges must be seen together, and a bucket is of bounded size."""
     batches = list(read_batches(path, EDGE_SCHEMA))
     if batches:
@@ -137,16 +150,41 @@ def choose(b: Int64, a: Int64, jaccard: Float64, is_removed: Bool) -> Int64:
     return chosen[:count]
 
 
-def _follow(copies: Int64, near: Removals) -> Removals:
-    """What copies are removed for: the first document of their text, or what that one was removed for."""
-    number, kept = copies[0].copy(), copies[1].copy()
+def _follow(copies: Int64, near: Removals, between: Edges) -> Removals:
+    """What copies are removed for: the first document of their text or, where that one went, its best neighbor."""
+    number, first = copies[:, np.lexsort((copies[0], copies[1]))]
     rule = np.full(len(number), RULES.index(EXACT), dtype=np.int8)
-    jaccard = np.ones(len(number), dtype=np.float64)
-    gone = is_member(kept, near.number)
-    place = np.searchsorted(near.number, kept[gone])
+    kept, jaccard = first.copy(), np.ones(len(number), dtype=np.float64)
+    gone = is_member(first, near.number)
+    place = np.searchsorted(near.number, first[gone])
     rule[gone] = RULES.index(NEAR)
-    kept[gone], jaccard[gone] = near.kept[place], near.jaccard[place]
+    b, a, similarity = between
+    order = np.lexsort((b, a))
+    kept[gone], jaccard[gone] = improve(
+        number[gone], first[gone], near.kept[place], near.jaccard[place], b[order], a[order], similarity[order]
+    )
     return Removals(number, rule, kept, jaccard)
+
+
+@njit(nogil=True, cache=True)
+def improve(
+    number: Int64, first: Int64, kept: Int64, jaccard: Float64, b: Int64, a: Int64, similarity: Float64
+) -> tuple[Int64, Float64]:
+    """The best kept neighbor of each copy: (kept, jaccard), of the shape of `number`.
+
+    Copies (number, and first of the text) come by (first, number) with what their first was removed for; edges of
+    those firsts `a` to kept documents `b` behind them by (a, b). An edge serves the copies behind its b.
+    """
+    best_kept, best_jaccard = kept.copy(), jaccard.copy()
+    edge = 0
+    for copy in range(len(number)):
+        if copy and first[copy] == first[copy - 1]:
+            best_kept[copy], best_jaccard[copy] = best_kept[copy - 1], best_jaccard[copy - 1]
+        while edge < len(b) and (a[edge] < first[copy] or (a[edge] == first[copy] and b[edge] < number[copy])):
+            if a[edge] == first[copy] and similarity[edge] > best_jaccard[copy]:
+                best_kept[copy], best_jaccard[copy] = b[edge], similarity[edge]
+            edge += 1
+    return best_kept, best_jaccard
 
 
 def _check(removals: Removals, positions: Positions, is_removed: Bool, threshold: float) -> None:
@@ -154,7 +192,7 @@ def _check(removals: Removals, positions: Positions, is_removed: Bool, threshold
     named = removals.kept[removals.rule != RULES.index(DUPLICATE_ID)]
     similar = removals.jaccard[removals.rule != RULES.index(DUPLICATE_ID)]
     broken = {
-        "documents removed once": len(np.unique(removals.number)) != np.count_nonzero(is_removed),
+        "every document removed at most once": len(removals.number) != np.count_nonzero(is_removed),
         "every removed document to name a kept one": bool(is_removed[positions.of(named)].any()),
         f"every removed document to be at least {threshold} similar": bool((similar < threshold).any()),
     }

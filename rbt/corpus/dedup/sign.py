@@ -29,7 +29,6 @@ from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
 STAGE, VERSION = "sign", 1
 RUN_DOCUMENTS = 1 << 18  # documents a run: 42 MB of keys with 20 bands
-KINDS = ("ids", "texts", "bands")
 SIGNATURE_SCHEMA = pa.schema(
     [
         ("number", pa.int64()),  # priority: the position among all documents that reached deduplication or the filters
@@ -92,11 +91,11 @@ def sign(
 
 
 def runs_of(receipts: Sequence[Receipt], folder: Path, kind: str) -> list[tuple[Path, str]]:
-    """(path, content hash) of all runs of one kind, in the order of document numbers."""
+    """(path, content hash) of all runs of a kind (ids, texts or bands), in the order of document numbers."""
     return [
         (folder / record.path, record.hash)
         for receipt in receipts for record in receipt.files
-        if record.path.endswith(".npy") and record.path.split(".")[-3] == kind
+        if record.path.endswith(f".{kind}.npy")
     ]
 
 
@@ -105,11 +104,13 @@ def sign_part(task: Task, folder: Path) -> TaskOutput:
     config = to_dataclass(DeduplicateConfig, task.context["config"], "deduplicate")
     names = [f"{task.name}.signatures.arrow"]
     pending: list[_Batch] = []
-    documents = 0
+    documents = runs = 0
 
     def flush() -> None:
-        names.extend(_write_runs(folder, task.name, len(names), pending, config.near))
+        nonlocal runs
+        names.extend(_write_runs(folder, f"{task.name}.{runs:05d}", pending, config.near))
         pending.clear()
+        runs += 1
 
     def lines() -> Iterator[pa.RecordBatch]:
         nonlocal documents
@@ -168,7 +169,7 @@ def _signature_lines(batch: _Batch) -> pa.RecordBatch:
     )
 
 
-def _write_runs(folder: Path, name: str, serial: int, batches: Sequence[_Batch], near: bool) -> list[str]:
+def _write_runs(folder: Path, stem: str, batches: Sequence[_Batch], near: bool) -> list[str]:
     numbers = np.concatenate([batch.number for batch in batches]).astype(np.uint64)
     texts = np.concatenate([batch.texts for batch in batches])
     columns: dict[str, Array] = {
@@ -180,6 +181,6 @@ def _write_runs(folder: Path, name: str, serial: int, batches: Sequence[_Batch],
         columns["bands"] = np.stack([bands.ravel(), np.repeat(numbers, bands.shape[1])])
     names = []
     for kind, array in columns.items():
-        names.append(f"{name}.{kind}.{serial:05d}.npy")
+        names.append(f"{stem}.{kind}.npy")
         write_array(folder / names[-1], array[:, np.argsort(array[0], kind="stable")])  # ties stay by number
     return names

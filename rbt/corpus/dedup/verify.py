@@ -78,8 +78,9 @@ def cut_buckets(members: Sequence[Array]) -> list[int]:
     stride = max(1, total // SAMPLES)
     sample = np.sort(np.concatenate([values[stride - 1 :: stride] for values in members]))
     inner = np.unique(sample[BUCKET_PAIRS // stride :: max(1, BUCKET_PAIRS // stride)])
+    first = min(int(values[0]) for values in members if len(values))
     last = max(int(values[-1]) for values in members if len(values))
-    return [0, *(int(edge) for edge in inner if 0 < edge <= last), last + 1]
+    return [first, *(int(edge) for edge in inner if edge > first), last + 1]  # an edge is some b: no range is empty
 
 
 def gather_pairs(task: Task, folder: Path) -> TaskOutput:

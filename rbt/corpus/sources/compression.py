@@ -3,9 +3,9 @@
     RawInput ──member by member──> bytes | Damage
 
 A compressed file is a chain of members: gzip members (a WARC has one a record), bzip2 streams (a multistream dump has
-one a hundred pages), xz streams. A damaged member costs what follows the damage inside it and nothing else: the search for
-the next member starts behind the damaged one's own first byte, and takes the first place that has the signature and
-that decompresses. Python's zlib, bz2 and lzma do the work; zstd comes from pyarrow, without a search.
+one a hundred pages), xz streams. A damaged member costs what follows the damage inside it and nothing else: the search
+for the next member starts behind the damaged one's own first byte, and takes the first place that has the signature
+and that decompresses. Python's zlib, bz2 and lzma do the work; zstd comes from pyarrow, without a search.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def open_raw(location: str, reading: Reading, begins: bytes = b"") -> Iterator[R
             pass
         reading.raw_hash, reading.raw_bytes = hashing.drain(), hashing.bytes_read
     except OSError as error:
-        raise InputError("expected to read the whole file", path=location, found=str(error), cure="run again") from error
+        expected = "expected to read the whole file"
+        raise InputError(expected, path=location, found=str(error), cure="run the same command again") from error
     finally:
         hashing.close()
 
@@ -131,21 +132,27 @@ def decompressed(stream: Readable, name: str, begins: bytes = b"") -> Iterator[b
 class _File(io.RawIOBase):
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
+        self.bytes_read = 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        return self._stream.read(size)
+        data = self._stream.read(size)
+        self.bytes_read += len(data)
+        return data
 
 
 def _zstd_pieces(stream: Readable) -> Iterator[bytes | Damage]:
     recovered = 0
+    raw = _File(stream)
     try:
-        reader = pa.CompressedInputStream(pa.PythonFile(_File(stream), mode="r"), "zstd")
+        reader = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
         while piece := reader.read(PIECE_BYTES):
             recovered += len(piece)
             yield piece
     except (OSError, pa.ArrowException) as error:
         reason = "truncated" if "runcated" in str(error) else "corrupt"
-        yield Damage(reason if recovered else "unreadable", 0, str(error), recovered)
+        yield Damage(reason if recovered or reason == "truncated" else "unreadable", 0, str(error), recovered)
+    if not raw.bytes_read:
+        yield Damage("truncated", 0, "an empty file is no zstd file", 0)

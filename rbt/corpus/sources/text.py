@@ -53,10 +53,7 @@ def decode(data: bytes) -> tuple[str, int]:
 
     Bytes that are no UTF-8 are left out; everything else is kept.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    else:
-        encoding = "utf-8-sig"
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding), -1
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from rbt.formats.document import SCHEMA
 from rbt.formats.parts import write_table
 from rbt.storage import hash_file
 
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}"
 Documents = Sequence[tuple[str, str]]  # (id, text)
 MakeParts = Callable[..., list[Ingested]]
 
@@ -25,13 +26,8 @@ def words_of(text: str) -> list[str]:
     words = []
     for run in re.findall(r"\w+", text):
         lowered = "".join(character.lower()[0] for character in run)
-        words += regex.findall(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]+", lowered)
+        words += regex.findall(rf"[{UNSPACED}]|[^{UNSPACED}]+", lowered)
     return words
-
-
-@pytest.fixture(scope="session")
-def reference_words() -> Callable[[str], list[str]]:
-    return words_of
 
 
 @pytest.fixture(scope="session")

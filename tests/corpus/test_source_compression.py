@@ -1,0 +1,188 @@
+"""Compressed streams, whole, cut and damaged."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import random
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbt.corpus.reading import Reading
+from rbt.corpus.sources.compression import Damage
+from rbt.corpus.sources.raw import RawStream, decompressed, open_raw, without_compression
+from rbt.errors import InputError
+from rbt.storage import hash_file
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda data: gzip.compress(data, mtime=0), ".bz2": bz2.compress, ".xz": lzma.compress,
+    ".zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+}
+
+
+def words(seed: int, size: int) -> bytes:
+    """Text that compresses about as text does."""
+    letters = random.Random(seed).choices(b"abcdefghij ", k=min(size, 50_000))
+    return (bytes(letters) * (size // 50_000 + 1))[:size]
+
+
+def pieces(raw: bytes, suffix: str, begins: bytes = b"") -> tuple[bytes, list[Damage]]:
+    """All bytes and all damages."""
+    found = list(decompressed(io.BytesIO(raw), f"file{suffix}", begins))
+    data = b"".join(piece for piece in found if isinstance(piece, bytes))
+    return data, [piece for piece in found if isinstance(piece, Damage)]
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_members_one_behind_the_other_are_one_stream(suffix: str) -> None:
+    parts = [words(seed, size) for seed, size in enumerate((1, 70_000, 300_000, 17))]
+    data, damages = pieces(b"".join(map(COMPRESS[suffix], parts)), suffix)
+    assert data == b"".join(parts)
+    assert damages == []
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_zero_bytes_between_and_behind_members_are_padding(suffix: str) -> None:
+    raw = COMPRESS[suffix](b"one ") + b"\0" * 512 + COMPRESS[suffix](b"two") + b"\0" * 100_000
+    assert pieces(raw, suffix) == (b"one two", [])
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_cut_file_gives_a_prefix_and_says_that_it_is_cut(suffix: str, share: float) -> None:
+    text = words(7, 400_000)
+    raw = COMPRESS[suffix](text)
+    data, damages = pieces(raw[: int(share * len(raw))], suffix)
+    assert text.startswith(data)
+    assert len(damages) == 1
+    if suffix == ".gz" and share > 0.1:
+        assert len(data) > (share - 0.05) * len(text)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+@given(damaged=st.integers(0, 4), place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_damaged_member_costs_only_itself(suffix: str, damaged: int, place: float, flip: int) -> None:
+    texts = [b"<%d " % number + words(number, 30_000) + b"%d>" % number for number in range(5)]
+    members = [bytearray(COMPRESS[suffix](text)) for text in texts]
+    member = members[damaged]
+    member[int(place * len(member))] ^= flip
+    data, damages = pieces(b"".join(members), suffix)
+    for number, text in enumerate(texts):
+        if number != damaged:
+            assert text in data, f"member {number} is lost"
+    if damages:
+        starts = [sum(map(len, members[:number])) for number in range(6)]
+        assert all(starts[damaged] <= damage.offset < starts[damaged + 1] for damage in damages)
+    else:
+        assert texts[damaged] in data  # a bit that says nothing, such as the time stamp of a gzip header
+
+
+def test_bytes_before_the_damage_are_given_to_the_last() -> None:
+    raw = bytearray(gzip.compress(words(1, 5_000), mtime=0))
+    raw[-6] ^= 1  # the checksum: every byte was decompressed by then
+    data, [damage] = pieces(bytes(raw), ".gz")
+    assert data == words(1, 5_000)
+    assert (damage.reason, damage.offset, damage.recovered) == ("corrupt", 0, 5_000)
+
+
+def test_a_damaged_bzip2_block_gives_no_garbled_text() -> None:
+    texts = [words(number, 50_000) for number in range(3)]
+    members = [bytearray(bz2.compress(text)) for text in texts]
+    members[1][len(members[1]) // 2] ^= 16
+    data, [damage] = pieces(b"".join(members), ".bz2")
+    assert data == texts[0] + texts[2]
+    assert (damage.offset, damage.recovered) == (len(members[0]), 0)
+
+
+def test_a_false_signature_inside_a_damaged_member_is_passed_over() -> None:
+    broken = bytearray(gzip.compress(b"WARC/ lost " + words(1, 3_000), mtime=0))
+    broken[1000:1010] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00"
+    good = gzip.compress(b"WARC/ good", mtime=0)
+    other = gzip.compress(b"something else", mtime=0)
+    data, damages = pieces(bytes(broken[:1500]) + other + good, ".gz", b"WARC/")
+    assert data.endswith(b"WARC/ good")
+    assert len(damages) == 1
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_what_was_never_compressed_is_unreadable(suffix: str) -> None:
+    data, damages = pieces(b"plain text\n" * 1000, suffix)
+    assert data == b""
+    assert [damage.reason for damage in damages] == ["unreadable"]
+
+
+def test_a_bomb_comes_in_small_pieces() -> None:
+    compressor = zlib.compressobj(wbits=31)
+    raw = b"".join(compressor.compress(b"\0" * (1 << 20)) for _ in range(64)) + compressor.flush()
+    sizes = [len(piece) for piece in decompressed(io.BytesIO(raw), "zeros.gz") if isinstance(piece, bytes)]
+    assert sum(sizes) == 64 << 20
+    assert max(sizes) <= 1 << 18
+
+
+@pytest.mark.parametrize("suffix", ["", *COMPRESS])
+def test_the_hash_is_that_of_the_raw_file_however_much_of_it_was_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"file.txt{suffix}"
+    path.write_bytes(COMPRESS.get(suffix, bytes)(words(3, 3_000_000)))
+    for size in (0, 10, -1):
+        reading = Reading("source", path.name)
+        with open_raw(str(path), reading) as stream:
+            stream.read(size)
+        assert reading.raw_hash == hash_file(path)
+        assert reading.raw_bytes == path.stat().st_size
+
+
+@given(cuts=st.lists(st.integers(1, 50), max_size=20), sizes=st.lists(st.integers(0, 60), max_size=20))
+def test_a_stream_gives_exactly_the_bytes_asked_for(cuts: list[int], sizes: list[int]) -> None:
+    data = words(1, sum(cuts)) if cuts else b""
+    parts = [data[sum(cuts[:n]) : sum(cuts[: n + 1])] for n in range(len(cuts))]
+    stream, position = RawStream(iter(parts)), 0
+    for size in sizes:
+        assert stream.read(size) == data[position : position + size]
+        position = min(position + size, len(data))
+        assert stream.position == position
+    assert stream.read() == data[position:]
+
+
+def test_a_stream_stops_at_a_damage_until_it_is_resumed() -> None:
+    damage = Damage("corrupt", 5, "", 3)
+    stream = RawStream(iter([b"abc", damage, b"def"]))
+    assert stream.read(100) == b"abc"
+    assert stream.damage is damage
+    assert stream.read(100) == b""
+    stream.resume()
+    assert stream.read() == b"def"
+    assert stream.damage is None
+
+
+def test_a_disk_that_fails_half_way_stops_the_build_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() >= 1 << 16:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    monkeypatch.setattr("rbt.corpus.sources.raw.open_input", lambda location: Failing(words(1, 200_000)))
+    with pytest.raises(InputError, match="whole file"), open_raw("file.txt", Reading("s", "file.txt")) as stream:
+        stream.read()
+
+
+def test_a_local_file_that_may_not_be_opened_is_damaged_from_the_start(tmp_path: Path) -> None:
+    with open_raw(str(tmp_path), Reading("source", "folder")) as stream:
+        assert stream.read() == b""
+        assert stream.damage is not None
+        assert stream.damage.reason == "unreadable"
+
+
+def test_suffixes_are_told_whatever_their_case() -> None:
+    assert without_compression("Books.TXT.GZ") == "Books.TXT"
+    assert without_compression("books.txt") == "books.txt"

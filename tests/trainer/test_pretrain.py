@@ -1,0 +1,339 @@
+"""A run as a whole: stopped, resumed, refused, and learning."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbt.errors import ArtefactError, ConfigError, RbtError
+from rbt.formats.checkpoint import checkpoints, latest_checkpoint, read_checkpoint, step_folder, step_of
+from rbt.formats.tokenizer import FILES
+from rbt.manifest import read_json
+from rbt.stage import exclusive
+from rbt.trainer import pretrain as module
+from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+from rbt.trainer.pretrain import main, pretrain
+from rbt.trainer.training import Training
+
+MODEL = ModelConfig(layers=1, hidden=32, heads=2, feed_forward=48)
+CALM = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
+DATA = DataConfig(global_batch=8, micro_batch=3)
+SCHEDULE = ScheduleConfig(max_steps=14, warmup_steps=3, peak_learning_rate=3e-3)
+RUN = RunConfig(log_every=2, checkpoint_every=5, validate_every=7, keep_checkpoints=2, device="cpu")
+
+
+def train(
+    packed: Path, out: Path, *, format: str = "doc-sentences", model: ModelConfig = MODEL, data: DataConfig = DATA,
+    schedule: ScheduleConfig = SCHEDULE, **run: Any,
+) -> Path:
+    """One invocation."""
+    return pretrain(packed, format, out, model, data, schedule, dataclasses.replace(RUN, **run))
+
+
+def records(out: Path) -> list[dict[str, float]]:
+    """metrics.jsonl without what depends on the clock."""
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "tokens_per_second"} for row in rows]
+
+
+def tensors(out: Path) -> tuple[bytes, bytes]:
+    """The newest checkpoint's model and optimizer, as bytes."""
+    folder = latest_checkpoint(out)
+    assert folder is not None
+    return (folder / "model.safetensors").read_bytes(), (folder / "optimizer.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def straight(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never stopped."""
+    return train(packed, tmp_path_factory.mktemp("straight") / "run")
+
+
+def test_a_run_has_its_parts(straight: Path, packed: Path) -> None:
+    assert {*FILES, "config.toml", "metrics.jsonl", "checkpoints"} <= {path.name for path in straight.iterdir()}
+    for name in FILES:
+        assert (straight / name).read_bytes() == (packed / name).read_bytes()
+    config = tomllib.loads((straight / "config.toml").read_text())
+    assert config["data"] == dataclasses.asdict(DATA)
+    assert config["model"] == dataclasses.asdict(MODEL)
+    assert config["schedule"] == dataclasses.asdict(SCHEDULE)
+    assert config["run"] == dataclasses.asdict(RUN)
+    assert config["packed"]["index"] == "doc-sentences-32"
+    assert [step_of(folder) for folder in checkpoints(straight)] == [10, 14]
+
+
+def test_a_checkpoint_says_where_in_the_data_it_stands(straight: Path) -> None:
+    folder = step_folder(straight, 14)
+    state = read_json(folder / "state.json")
+    rows = state["config"]["packed"]["rows"]
+    assert (state["step"], state["position"], state["global_batch"]) == (14, 14 * 8, 8)
+    assert state["epoch"] == 14 * 8 // rows
+    assert read_checkpoint(folder).inputs["index"] == state["config"]["packed"]["fingerprint"]
+
+
+def test_records_hold_the_numbers_of_their_step(straight: Path) -> None:
+    rows = records(straight)
+    assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8, 10, 12, 14]
+    assert [row["step"] for row in rows if "validation_loss" in row] == [7, 14]
+    for row in rows:
+        name = "validation_" if "validation_loss" in row else ""
+        assert row[f"{name}perplexity"] == pytest.approx(2.718281828459045 ** row[f"{name}loss"])
+        if "loss" in row:
+            assert {"learning_rate", "gradient_norm", "epoch", "tokens", "masked_tokens"} <= row.keys()
+    assert rows[0]["learning_rate"] == pytest.approx(3e-3 * 2 / 3)
+
+
+@pytest.mark.parametrize("stops", [(5,), (3, 1, 4), (13,)])
+def test_v42_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    packed: Path, straight: Path, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    """Dropout is on."""
+    for stop in stops:
+        train(packed, tmp_path / "run", stop_after=stop)
+    assert step_of(latest_checkpoint(tmp_path / "run") or Path("step-0")) == sum(stops)
+    train(packed, tmp_path / "run")
+    assert tensors(tmp_path / "run") == tensors(straight)
+    assert records(tmp_path / "run") == records(straight)
+
+
+def test_v42_a_run_killed_between_checkpoints_goes_on_from_the_last(
+    packed: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps 6 to 8 are done twice, and recorded once."""
+    def step(self: Training, number: int, *rest: Any) -> Any:
+        if number == 9:
+            raise KeyboardInterrupt
+        return original(self, number, *rest)
+
+    original = Training.step
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Training, "step", step)
+        train(packed, tmp_path / "run")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 8, "lo')  # the line it was writing
+    assert step_of(latest_checkpoint(tmp_path / "run") or Path("step-0")) == 5
+    train(packed, tmp_path / "run")
+    assert tensors(tmp_path / "run") == tensors(straight)
+    assert records(tmp_path / "run") == records(straight)
+
+
+def test_v42_another_micro_batch_gives_the_same_losses_without_dropout(packed: Path, tmp_path: Path) -> None:
+    reference = records(train(packed, tmp_path / "reference", model=CALM))
+    train(packed, tmp_path / "run", model=CALM, stop_after=6)
+    resized = dataclasses.replace(DATA, micro_batch="auto")
+    rows = records(train(packed, tmp_path / "run", model=CALM, data=resized, log_every=2))
+    for row, expected in zip(rows, reference, strict=True):
+        assert row == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_signal_ends_a_run_after_its_step_and_the_run_goes_on(
+    packed: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(self: Training, number: int, *rest: Any) -> Any:
+        if number == 6:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, number, *rest)
+
+    original, before = Training.step, signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", step)
+        train(packed, tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert step_of(latest_checkpoint(tmp_path / "run") or Path("step-0")) == 7
+    train(packed, tmp_path / "run")
+    assert tensors(tmp_path / "run") == tensors(straight)
+
+
+def test_a_finished_run_says_so_and_is_left_alone(
+    packed: Path, straight: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = (straight / "metrics.jsonl").read_bytes(), tensors(straight)
+    with caplog.at_level(logging.INFO):
+        assert train(packed, straight) == straight
+    assert "finished at step 14" in caplog.text
+    assert ((straight / "metrics.jsonl").read_bytes(), tensors(straight)) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("data.seed", {"data": dataclasses.replace(DATA, seed=2)}),
+        ("data.global_batch", {"data": dataclasses.replace(DATA, global_batch=16)}),
+        ("data.masked_fraction", {"data": dataclasses.replace(DATA, masked_fraction=0.2)}),
+        ("model.layers", {"model": dataclasses.replace(MODEL, layers=2)}),
+        ("schedule.max_steps", {"schedule": dataclasses.replace(SCHEDULE, max_steps=20)}),
+        ("packed.fingerprint", {"format": "full-sentences"}),
+    ],
+)
+def test_another_configuration_is_an_error_that_names_the_key(
+    packed: Path, straight: Path, key: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(ArtefactError, match=key):
+        train(packed, straight, **changes)
+
+
+def test_a_resumed_run_may_change_its_own_section(packed: Path, tmp_path: Path) -> None:
+    train(packed, tmp_path / "run", stop_after=2)
+    train(packed, tmp_path / "run", stop_after=1, log_every=1, checkpoint_every=3)
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert (config["run"]["log_every"], config["run"]["checkpoint_every"]) == (1, 3)
+
+
+def test_a_folder_with_other_files_is_refused(packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ArtefactError, match=r"other files and no config\.toml"):
+        train(packed, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_second_process_on_one_run_is_refused(packed: Path, straight: Path) -> None:
+    with exclusive(straight), pytest.raises(ArtefactError, match="expected no other run on this folder"):
+        train(packed, straight)
+
+
+def test_a_damaged_checkpoint_is_an_error_that_names_it(packed: Path, tmp_path: Path) -> None:
+    train(packed, tmp_path / "run", stop_after=2)
+    file = step_folder(tmp_path / "run", 2) / "optimizer.safetensors"
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(ArtefactError, match=r"step-00000002/optimizer\.safetensors"):
+        train(packed, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_checkpoints(packed: Path, tmp_path: Path) -> None:
+    wild = dataclasses.replace(SCHEDULE, peak_learning_rate=1e30, warmup_steps=0)
+    with pytest.raises(RbtError, match="expected finite gradients at step 2"):
+        train(packed, tmp_path / "run", schedule=wild, checkpoint_every=1)
+    newest = latest_checkpoint(tmp_path / "run")
+    assert newest == step_folder(tmp_path / "run", 1)
+
+
+def test_validation_is_the_same_however_it_is_cut(packed: Path, tmp_path: Path) -> None:
+    losses = []
+    for number, rows in enumerate((1, 4)):
+        data = dataclasses.replace(DATA, micro_batch=rows)
+        out = train(packed, tmp_path / str(number), model=CALM, data=data, stop_after=1, validate_every=1)
+        losses += [row["validation_loss"] for row in records(out) if "validation_loss" in row]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_rows_that_cannot_be_trained_on_are_errors(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="warmup_steps"):
+        train(packed, tmp_path / "run", schedule=ScheduleConfig(max_steps=10))
+    with pytest.raises(ConfigError, match="expected one index"):
+        train(packed, tmp_path / "run", format="")
+    with pytest.raises(ArtefactError, match="expected an index of format 'segment-pair'"):
+        train(packed, tmp_path / "run", format="segment-pair")
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_the_loss_falls_on_a_small_language(packed: Path, tmp_path: Path) -> None:
+    """From that of a guess among all ids to near the entropy of the tokens' distribution, 2.5 nats."""
+    schedule = ScheduleConfig(max_steps=100, warmup_steps=10, peak_learning_rate=5e-3)
+    data = DataConfig(global_batch=16, micro_batch=16)
+    out = train(packed, tmp_path / "run", model=CALM, data=data, schedule=schedule, log_every=1, validate_every=100)
+    losses = [row["loss"] for row in records(out) if "loss" in row]
+    assert losses[0] == pytest.approx(5.56, abs=0.1)
+    assert sum(losses[-10:]) / 10 < 3.0
+    assert next(row["validation_loss"] for row in records(out) if "validation_loss" in row) < 3.2
+
+
+def settings(**changes: object) -> list[str]:
+    """The run of these tests as command-line settings."""
+    tables = {"model": MODEL, "data": DATA, "schedule": SCHEDULE, "run": RUN}
+    pairs = {f"{name}.{k}": v for name, table in tables.items() for k, v in dataclasses.asdict(table).items()}  # type: ignore[call-overload]
+    pairs |= {key.replace("__", "."): value for key, value in changes.items()}
+    return [part for key, value in pairs.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def test_the_module_trains_like_the_function(
+    packed: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--packed", str(packed), "--format", "doc-sentences-32", "--out", "run", *settings()]
+    assert main(arguments) == 0
+    assert tensors(tmp_path / "run") == tensors(straight)
+
+
+def test_the_module_reports_an_error_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--packed", "nowhere", "--out", "run", *settings()]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("Error: nowhere: expected an index")
+
+
+def torchrun(packed: Path, out: Path, ranks: int, arguments: list[str]) -> subprocess.Popen[str]:
+    """Start `torchrun -m rbt.trainer.pretrain` on `ranks` processes."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}",
+        "-m", module.__name__, "--packed", str(packed), "--format", "doc-sentences", "--out", str(out), *arguments,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=out.parent)
+
+
+@pytest.mark.slow
+def test_v42_torchrun_resumes_on_another_number_of_ranks(packed: Path, tmp_path: Path) -> None:
+    reference = records(train(packed, tmp_path / "reference", model=CALM))
+    calm = {"model__dropout": 0.0, "model__attention_dropout": 0.0}
+    for ranks, stop in ((2, 6), (1, 3), (4, 0)):
+        process = torchrun(packed, tmp_path / "run", ranks, settings(**calm, run__stop_after=stop))
+        errors = process.communicate(timeout=240)[1]
+        assert process.returncode == 0, errors
+    for row, expected in zip(records(tmp_path / "run"), reference, strict=True):
+        assert row == pytest.approx(expected, rel=1e-3)
+
+
+def children(process: int) -> list[int]:
+    """Process ids of a process's children."""
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def wait_until(condition: Any, seconds: float = 120) -> None:
+    """Poll for something that must come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_job_and_the_run_goes_on(packed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    long = settings(schedule__max_steps=100_000, run__checkpoint_every=5)
+    process = torchrun(packed, out, 2, long)
+    wait_until(lambda: latest_checkpoint(out) is not None)
+    ranks = children(process.pid)
+    os.kill(ranks[1], signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    wait_until(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks))
+    stopped = latest_checkpoint(out)
+    assert stopped is not None
+    read_checkpoint(stopped)
+    process = torchrun(packed, out, 2, settings(schedule__max_steps=100_000, run__stop_after=2))
+    assert "going on after step" in process.communicate(timeout=120)[1]
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_signal_to_torchrun_leaves_a_checkpoint(packed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = torchrun(packed, out, 2, settings(schedule__max_steps=100_000, run__checkpoint_every=10**6))
+    wait_until(lambda: (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size > 0)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert latest_checkpoint(out) is not None

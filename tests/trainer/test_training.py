@@ -1,0 +1,141 @@
+"""A step is the same however its global batch is cut."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from rbt.errors import ConfigError
+from rbt.formats.blocks import Index, open_index
+from rbt.trainer.batches import read_batch
+from rbt.trainer.config import DataConfig, ModelConfig, RunConfig
+from rbt.trainer.device_masking import mask_batch
+from rbt.trainer.distributed import World, choose_device
+from rbt.trainer.masking import masking_rule
+from rbt.trainer.model import build_model
+from rbt.trainer.order import rows_at, step_positions
+from rbt.trainer.training import auto_micro_batch, autocast, batch_loss, grid_for, seed_dropout
+
+SCRIPT = Path(__file__).with_name("rank_gradients.py")
+INDEX = "doc-sentences-32"
+SHAPE = ModelConfig(layers=1, hidden=16, heads=2, feed_forward=24, dropout=0.0, attention_dropout=0.0)
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def run_ranks(packed: Path, ranks: int, accumulation: int, out: Path) -> dict[str, Tensor]:
+    """Gradients of the global batch of 16 rows on `ranks` processes with `accumulation` micro-batches each."""
+    shared = {
+        **os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, str(SCRIPT), str(packed / INDEX), str(16 // ranks // accumulation), str(out)]
+    processes = [
+        subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE)
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        errors = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, errors.decode()
+    return load_file(out)
+
+
+@pytest.fixture(scope="module")
+def expected(packed: Path) -> dict[str, Tensor]:
+    """The same gradients from one pass over all rows at once, without the trainer's step."""
+    index = open_index(packed / INDEX, "train")
+    data = DataConfig(global_batch=16)
+    epochs, rows = rows_at(step_positions(3, 16), data.seed, index.num_rows)
+    network = build_model(SHAPE, index.vocab_size, index.max_tokens, 1).double()
+    batch = read_batch(index, rows, epochs)
+    masked = mask_batch(batch, masking_rule(data, index.vocab_size))
+    loss = batch_loss(network, batch, masked) / len(masked.labels)
+    loss.backward()
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+    norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
+    return {**gradients, "loss": loss.detach(), "norm": norm, "masked_tokens": torch.tensor(float(len(masked.labels)))}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Equal in float64 but for the order of sums."""
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor.double(), rtol=1e-9, atol=1e-13, msg=name)
+
+
+def test_v39_two_ranks_of_two_micro_batches_give_the_gradients_of_one_pass(
+    packed: Path, expected: dict[str, Tensor], tmp_path: Path
+) -> None:
+    assert_same(run_ranks(packed, 2, 2, tmp_path / "gradients"), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+def test_v39_every_grid_gives_the_gradients_of_one_pass(
+    packed: Path, expected: dict[str, Tensor], tmp_path: Path, ranks: int, accumulation: int
+) -> None:
+    assert_same(run_ranks(packed, ranks, accumulation, tmp_path / "gradients"), expected)
+
+
+def test_v39_micro_batches_have_unequal_numbers_of_masked_tokens(packed: Path) -> None:
+    """Else a mean of means would pass the tests above."""
+    index = open_index(packed / INDEX, "train")
+    epochs, rows = rows_at(step_positions(3, 16), 1, index.num_rows)
+    rule = masking_rule(DataConfig(), index.vocab_size)
+    counts = {len(mask_batch(read_batch(index, rows[s], epochs[s]), rule).labels) for s in (slice(0, 8), slice(8, 16))}
+    assert len(counts) == 2
+
+
+def test_dropout_is_a_function_of_seed_step_and_micro_batch() -> None:
+    drawn = set()
+    for key in ((1, 1, 0), (1, 1, 1), (1, 2, 0), (2, 1, 0)):
+        seed_dropout(*key)
+        first = torch.rand(4)
+        seed_dropout(*key)
+        assert torch.equal(first, torch.rand(4))
+        drawn.add(tuple(first.tolist()))
+    assert len(drawn) == 4
+
+
+def test_automatic_micro_batches_fit_the_share(full_index: Index) -> None:
+    model = build_model(SHAPE, full_index.vocab_size, full_index.max_tokens, 1)
+    world = World(0, 2, torch.device("cpu"), False)
+    assert auto_micro_batch(model, 100, world.device, 0.15) == 16
+    assert grid_for(model, DataConfig(global_batch=8), world).micro_batch == 4
+    assert grid_for(model, DataConfig(global_batch=8, micro_batch=3), world).micro_batch == 3
+    with pytest.raises(ConfigError, match="micro_batch"):
+        grid_for(model, DataConfig(global_batch=8, micro_batch=0), world)
+    with pytest.raises(ConfigError, match="global_batch"):
+        grid_for(model, DataConfig(global_batch=9), world)
+
+
+def test_precision_is_float32_on_a_cpu_unless_bfloat16_is_asked_for() -> None:
+    with autocast(torch.device("cpu"), "auto"):
+        assert not torch.is_autocast_enabled("cpu")
+    with autocast(torch.device("cpu"), "bfloat16"):
+        assert torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_an_error() -> None:
+    assert choose_device("auto", 0).type == "cpu"
+    with pytest.raises(ConfigError, match=r"\[run\] device: expected a GPU"):
+        choose_device("cuda", 0)
+
+
+def test_run_config_defaults_do_not_stop_a_run() -> None:
+    assert RunConfig().stop_after == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rbt.cli import WIDTH, main
+from rbt.cli import CONTEXT, WIDTH, main
 
 PATH = Path(__file__).resolve().parent / "cli.md"
 HEAD = "# Command line\n\nGenerated from the help texts by `make docs`.\n"
@@ -15,7 +15,8 @@ HEAD = "# Command line\n\nGenerated from the help texts by `make docs`.\n"
 
 def commands(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
     """A section a command, groups before what is in them."""
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH)
+    names = CONTEXT["help_option_names"]
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, help_option_names=names)
     help_text = command.get_help(context)
     yield f"\n## {context.command_path}\n\n```\n{help_text}\n```\n"
     if isinstance(command, click.Group):

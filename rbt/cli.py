@@ -23,7 +23,7 @@ FORMATS = ("full-sentences", "doc-sentences")  # = rbt.packing.packers.PACKERS, 
 ENGINES = ("local", "ray")
 FOLDER = click.Path(path_type=Path)
 WIDTH = 110
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
 
 
 class OneLineError(click.ClickException):

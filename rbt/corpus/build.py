@@ -22,12 +22,11 @@ from rbt.corpus.dedup.pipeline import Deduplicated, Ingested, deduplicate
 from rbt.corpus.filter import VERSION as FILTER_VERSION
 from rbt.corpus.filter import filter_parts
 from rbt.corpus.ingest import VERSION as INGEST_VERSION
-from rbt.corpus.ingest import RawFile, check_sources, ingest, list_raw_files, source_identity
+from rbt.corpus.ingest import RawFile, check_not_empty, check_sources, ingest, list_raw_files, source_identity
 from rbt.corpus.report import check_duplicates, write_quarantined, write_removed
 from rbt.corpus.write import VERSION as WRITE_VERSION
 from rbt.corpus.write import Selected, plan_parts, write_parts
 from rbt.engine import Engine
-from rbt.errors import InputError
 from rbt.formats import parts, quarantine, removals
 from rbt.ledger import Ledger
 from rbt.manifest import PROVENANCE, Manifest, is_artefact, read_json, record_files, to_json, write_manifest
@@ -52,19 +51,19 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
         work = out / WORK
         ingested = ingest(files, work / "ingest", engine)
         ledger = merged_ledger(ingested)
-        check_sources(files, ledger)
+        sources = recipe.sources(SourceConfig)
+        check_sources(sources, ledger)
         labels = [raw.source.label for raw in files]
         clean, near = recipe.section("clean", CleanConfig), recipe.section("deduplicate", DeduplicateConfig)
         filtered = filter_parts(ingested, labels, work / "ingest", clean, work / "filter", engine)
         ledger.merge(merged_ledger(filtered))
+        check_not_empty(sources, lambda label: ledger.row("filter", label), "see [clean], and `kind` and `paths`")
         inputs = deduplication_inputs(ingested, filtered, work)
         selection = deduplicate(inputs, near, config.seed, work, engine)
         selected = select(inputs, labels, filtered, selection, work)
         write_removed(selected, inputs, selection, work / "filter", out / removals.NAME, ledger)
-        check_duplicates([raw.source for raw in files], ledger)
-        planned = plan_parts(selected, config.part_bytes)
-        if not planned:
-            raise InputError("expected at least one document to be kept", found="none", cure="look at removed.arrow")
+        check_duplicates(sources, ledger)
+        planned = plan_parts(selected, config.part_bytes)  # not empty: the first document of all is always kept
         written = write_parts(planned, out, work / "write" / "receipts", engine)
         ledger.merge(merged_ledger(written))
         write_quarantined([raw.task for raw in files], work / "ingest", out / quarantine.NAME)

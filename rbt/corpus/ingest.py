@@ -9,7 +9,7 @@ hashed as it is read; its size and time stamp only decide whether a finished tas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from rbt.errors import InputError
 from rbt.formats.document import SCHEMA, Document
 from rbt.formats.parts import BATCH_BYTES, BATCH_DOCUMENTS, write_part
 from rbt.formats.quarantine import write_quarantine
-from rbt.ledger import Ledger
+from rbt.ledger import Ledger, Row
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 from rbt.storage import expand_inputs, input_stamp
 
@@ -144,18 +144,25 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(pending, schema=SCHEMA)
 
 
-def check_sources(files: Sequence[RawFile], ledger: Ledger) -> None:
+def check_not_empty(sources: Sequence[SourceConfig], row_of: Callable[[str], Row], cure: str) -> None:
+    """Stop a build in which nothing of a source is left after a stage. Raises InputError."""
+    for source in sources:
+        row = row_of(source.label)
+        if row.outgoing.documents == 0:
+            dropped = ", ".join(f"{rule} {amount.documents}" for rule, amount in row.dropped.items()) or "none"
+            raise InputError(
+                f"source {source.label!r} ({', '.join(source.paths)}): expected at least one document",
+                found=f"none of {row.incoming.documents} records (dropped: {dropped})", cure=cure,
+            )
+
+
+def check_sources(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
     """Stop a build whose source is empty or past its error budget. Raises InputError."""
-    for source in {raw.source_number: raw.source for raw in files}.values():
+    check_not_empty(sources, lambda label: ledger.row("read", label), "check `kind` and `paths`")
+    for source in sources:
         row = ledger.row("read", source.label)
         errors, records = row.other.get("quarantined", 0), max(row.incoming.documents, 1)
         where = f"source {source.label!r} ({', '.join(source.paths)})"
-        if row.outgoing.documents == 0:
-            skipped = ", ".join(f"{rule} {amount.documents}" for rule, amount in row.dropped.items()) or "none"
-            raise InputError(
-                f"{where}: expected at least one document", found=f"none in {row.other.get('files', 0)} files",
-                cure=f"records passed over: {skipped}; check `kind` and `paths`",
-            )
         if errors / records > source.maximum_errors:
             raise InputError(
                 f"{where}: expected at most {source.maximum_errors:.1%} unreadable records",

@@ -113,7 +113,7 @@ class KeptNames:
 
 def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
     """Stop a build whose deduplication eats a source. Raises InputError."""
-    for source in {source.label: source for source in sources}.values():
+    for source in sources:
         row = ledger.row(STAGE, source.label)
         lost = sum(amount.documents for amount in row.dropped.values())
         documents = max(row.incoming.documents, 1)

@@ -64,6 +64,11 @@ def _spread(values: Tensor, segments: Tensor) -> Tensor:
     return values.gather(1, segments) if values.shape[1] > 1 else values.expand_as(segments)
 
 
+def _sorted(keys: Tensor) -> Tensor:
+    """Each row ascending; numpy's sort of int64 is several times as fast as torch's on a CPU."""
+    return torch.from_numpy(np.sort(keys.numpy(), axis=1)) if keys.device.type == "cpu" else keys.sort(dim=1).values
+
+
 def _maskable(batch: Batch, rule: MaskingRule) -> Tensor:
     real = batch.segments >= 0
     if rule.specials_maskable:
@@ -84,7 +89,7 @@ def select(batch: Batch, rule: MaskingRule, states: UInt64) -> Tensor:
     counts = torch.minimum(counts.clamp(min=1), members)
     starts = torch.arange(keys.shape[1], device=device) - columns
     last = (starts + _spread(counts, segments) - 1).clamp(0, keys.shape[1] - 1)  # padding may point anywhere
-    return maskable & (keys <= keys.sort(dim=1).values.gather(1, last))
+    return maskable & (keys <= _sorted(keys).gather(1, last))
 
 
 def mask_batch(batch: Batch, rule: MaskingRule) -> MaskedBatch:

@@ -115,8 +115,8 @@ class Session:
         return tokens_per_second * flops / (peak * world.size)
 
     def validate(self, step: int) -> None:
-        """Write the record of a validation, where there are held-out rows."""
-        if self.validation.num_rows:
+        """Write the record of a validation, where there are held-out rows to look at."""
+        if min(self.validation.num_rows, self.training.run.validation_rows) > 0:
             loss = self.training.validate(self.validation)
             record = {"step": step, "validation_loss": loss, "validation_perplexity": perplexity(loss)}
             self.metrics.write(record)

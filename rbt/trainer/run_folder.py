@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rbt.config import to_table
+from rbt.config import to_dataclass, to_table
 from rbt.errors import ArtefactError
 from rbt.formats import tokenizer
 from rbt.formats.blocks import Index
@@ -29,6 +29,7 @@ from rbt.trainer.distributed import World
 
 CONFIG, METRICS, TENSORBOARD = "config.toml", "metrics.jsonl", "tensorboard"
 FREE = frozenset({("data", "micro_batch")})  # keys outside [run] that a resumed run may change
+SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "schedule": ScheduleConfig}
 Tables = dict[str, dict[str, Any]]
 
 
@@ -67,6 +68,12 @@ def identity_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _with_defaults(tables: Tables) -> Tables:
+    """A run that began before a key existed had the key's default."""
+    sections = {name: to_dataclass(kind, tables.get(name, {}), name) for name, kind in SECTIONS.items()}
+    return {**tables, **{name: to_table(section) for name, section in sections.items()}}
+
+
 def check_run(out: Path, tables: Tables) -> None:
     """Raise ArtefactError where `out` holds another run, or something that is no run."""
     path = out / CONFIG
@@ -78,7 +85,7 @@ def check_run(out: Path, tables: Tables) -> None:
             )
         return
     try:
-        before = identity_of(tomllib.loads(path.read_text("utf-8")))
+        before = identity_of(_with_defaults(tomllib.loads(path.read_text("utf-8"))))
     except tomllib.TOMLDecodeError as error:
         raise ArtefactError("expected the configuration of a run", path=path, found=str(error)) from error
     now = identity_of(tables)

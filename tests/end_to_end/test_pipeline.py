@@ -151,7 +151,7 @@ def test_decoding_the_token_store_gives_the_corpus_back(built: Any, kept: dict[s
     for fact in store.manifest.facts["parts"]:
         part = store.part(fact["stem"])
         ids = pa.ipc.open_file(str(store.folder / f"{fact['stem']}.documents.arrow")).read_all()["id"].to_pylist()
-        starts = [0, *part.document_ends.tolist()]
+        starts = [0, *part.document_ends.tolist()[:-1]]
         for id, start, end in zip(ids, starts, part.document_ends.tolist(), strict=True):
             assert tokenizer.decode(part.tokens[start:end].tolist(), skip_special_tokens=False) == kept[id]["text"]
             seen += 1
@@ -210,12 +210,15 @@ def test_every_artefact_verifies_and_a_flipped_byte_is_found(
     assert "train-00000.tokens.bin: hash" in result.output
 
 
-def test_the_formats_open_in_pyarrow_polars_and_datasets(built: Any, kept: dict[str, Any]) -> None:
+def test_the_formats_open_in_pyarrow_polars_and_datasets(built: Any, kept: dict[str, Any], tmp_path: Path) -> None:
+    import datasets
     import polars
 
     paths = sorted(str(path) for path in (built.folder / "corpus").glob("part-*.arrow"))
     assert len(paths) > 1
-    assert sum(len(polars.read_ipc(path, memory_map=False)) for path in paths) == len(kept)
+    assert sum(len(polars.read_ipc(path)) for path in paths) == len(kept)
+    loaded = datasets.load_dataset("arrow", data_files=paths, split="train", cache_dir=str(tmp_path))
+    assert set(loaded["id"]) == kept.keys()
 
 
 def test_running_again_does_nothing_and_changing_the_recipe_is_refused(built: Any) -> None:

@@ -16,8 +16,8 @@ import rbt
 from rbt.trainer.config import DataConfig, RunConfig, ScheduleConfig
 
 ABSENT = (
-    "click", "datasets", "datasketch", "fastwarc", "fsspec", "lxml", "numba", "polars", "_polars", "py3langid", "pyarrow",
-    "regex", "resiliparse", "sentencex", "tensorboard", "tokenizers", "tqdm", "transformers", "xxhash",
+    "click", "datasets", "datasketch", "fastwarc", "fsspec", "lxml", "numba", "polars", "_polars", "py3langid",
+    "pyarrow", "regex", "resiliparse", "sentencex", "tensorboard", "tokenizers", "tqdm", "transformers", "xxhash",
 )
 PROGRAM = f"""
 import importlib.util, sys

@@ -98,8 +98,8 @@ def test_a_discarded_checkpoint_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_v40_killed_saves_leave_a_valid_checkpoint(tmp_path: Path) -> None:
-    result = run_faults("10", tmp_path / "run")
-    assert result["kills"] == 10
+    result = run_faults("6", tmp_path / "run")
+    assert result["kills"] == 6
     assert result["cut"] >= 1
     assert result["last"] >= 1
 

@@ -190,6 +190,21 @@ def test_a_resumed_run_may_change_its_own_section(packed: Path, tmp_path: Path) 
     assert (config["run"]["log_every"], config["run"]["checkpoint_every"]) == (1, 3)
 
 
+def test_a_run_that_began_before_a_key_existed_goes_on_with_its_default(packed: Path, tmp_path: Path) -> None:
+    train(packed, tmp_path / "run", stop_after=1)
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace("clip_norm = 0.0\n", ""))
+    with pytest.raises(ArtefactError, match=r"expected schedule\.clip_norm = 0\.0.*found 1\.0"):
+        train(packed, tmp_path / "run", schedule=dataclasses.replace(SCHEDULE, clip_norm=1.0))
+    train(packed, tmp_path / "run", stop_after=1)
+    assert "clip_norm = 0.0\n" in config.read_text()
+
+
+def test_without_held_out_rows_a_run_has_no_validation(packed: Path, tmp_path: Path) -> None:
+    out = train(packed, tmp_path / "run", validation_rows=0, validate_every=1, stop_after=2)
+    assert [row["step"] for row in records(out)] == [2]
+
+
 def test_a_folder_with_other_files_is_refused(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ArtefactError, match=r"other files and no config\.toml"):

@@ -136,7 +136,8 @@ def _sign_batches(task: Task, config: DeduplicateConfig) -> Iterator[_Batch]:
         if len(chosen):
             yield _sign_batch(batch, chosen, task.payload["first_number"] + first, config, task.context["seed"])
         first += batch.num_rows
-        engines.advance(batch.column("text").nbytes)
+        _, offsets = string_buffers(batch.column("text"))
+        engines.advance(int(offsets[-1] - offsets[0]))
 
 
 def _sign_batch(batch: pa.RecordBatch, rows: Int64, first: int, config: DeduplicateConfig, seed: int) -> _Batch:

@@ -47,7 +47,7 @@ def verify(
     buckets = _bucket_tasks(pair_runs)
     pairs = run_tasks("pairs", VERSION, {}, buckets, gather_pairs, folder / "pairs", engine, unit="bucket")
     sets = _write_sets(ingested, pairs, ngram, folder, engine)
-    made_of = fingerprint([receipt.files[0].hash for receipt in sets])
+    made_of = fingerprint([record.hash for receipt in sets for record in receipt.files])
     files = [[str(folder / "sets" / record.path) for record in receipt.files] for receipt in sets]
     tasks = [
         Task(

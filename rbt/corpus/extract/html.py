@@ -19,7 +19,7 @@ from typing import Any
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree, NodeType, traverse_dom
 
-from rbt.corpus.extract.page_facts import decode_html, find_date, find_title
+from rbt.corpus.extract.page_facts import decode_html, find_date, find_title, meta_properties
 
 ENOUGH_CHARACTERS = 200  # an article shorter than this is looked for again in other ways
 FALLBACK_DEPTH = 500  # the library's own extraction takes quadratic time in the depth of nesting
@@ -46,6 +46,7 @@ LIKELY = re.compile(
     r"articlebody|storybody|body-?copy|body-?text|rich-?text",
     re.IGNORECASE,
 )
+STOP = re.compile(r"[.!?…。！？।][\"'”’»)\]]*\s*$")
 SENTENCE_END = re.compile(r"[.!?…。！？؟।:;,][\"'”’»)\]]*\s*$")
 _SPACE = re.compile(r"[ \t\r\n\f\v\xa0]+")
 
@@ -80,7 +81,8 @@ class Block:
             return -30.0 - size / 2
         if self.heading:
             return 0.0
-        if size >= 80 or (size >= 25 and SENTENCE_END.search(self.text)):
+        end = self.text[-8:]
+        if size >= 80 or (size >= 25 and SENTENCE_END.search(end)) or (self.text.count(" ") > 1 and STOP.search(end)):
             return size * (1 - 1.5 * self.link_share)
         return -15.0
 
@@ -192,7 +194,8 @@ def _factor(node: Any, tag: str) -> float:
 def extract_article(html: bytes, charset: str | None) -> Article:
     """The article of a page. `charset`: as the transport declared it; the page's own word and its bytes come next."""
     tree = HTMLTree.parse(decode_html(html, charset))
-    title, date = find_title(tree), find_date(tree)
+    metas = meta_properties(tree)
+    title, date = find_title(tree, metas), find_date(tree, metas)
     if tree.body is None:
         return Article(title, date, "")
     text, depth = "", 0
@@ -215,12 +218,13 @@ def article_text(walk: Walk, title: str) -> str:
     best = best_element(walk.elements, [block.weight for block in walk.blocks])
     if best is None:
         return ""
-    blocks = walk.blocks[best.first : best.end]
-    while blocks and (blocks[0].weight < 0 or (blocks[0].heading and blocks[0].text == title)):
-        blocks = blocks[1:]
-    while blocks and (blocks[-1].weight < 0 or blocks[-1].heading):
-        blocks = blocks[:-1]
-    return "\n\n".join(re.sub(r"\n{2,}", "\n\n", block.text) for block in blocks if block.link_share <= 0.5)
+    blocks, first, end = walk.blocks, best.first, best.end
+    while first < end and (blocks[first].weight < 0 or (blocks[first].heading and blocks[first].text == title)):
+        first += 1
+    while first < end and (blocks[end - 1].weight < 0 or blocks[end - 1].heading):
+        end -= 1
+    kept = [block.text for block in blocks[first:end] if block.link_share <= 0.5]
+    return "\n\n".join(re.sub(r"\n{2,}", "\n\n", text) for text in kept)
 
 
 def best_element(elements: Sequence[Element], weights: Sequence[float]) -> Element | None:

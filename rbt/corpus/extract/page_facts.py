@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
@@ -21,63 +22,61 @@ DATE_PROPERTIES = (
 
 
 def decode_html(html: bytes, charset: str | None) -> str:
-    """Decode by byte order mark, the transport's charset, the page's <meta>, UTF-8, or detection: the first that fits.
+    """Decode by byte order mark, UTF-8, the transport's charset, the page's <meta>, or detection: the first that fits.
 
-    Where none fits without an error, the last resort puts U+FFFD for what cannot be decoded. Zero bytes are left out.
+    UTF-8 comes early since bytes beyond ASCII do not happen to be valid UTF-8, while servers that declare Latin-1 by
+    default are common; bytes that are all ASCII leave the choice to what is declared (ISO-2022-JP is such). Where none
+    fits without an error, the last resort puts U+FFFD for what cannot be decoded. Zero bytes are left out.
     """
     for mark, encoding in _BOMS:
         if html.startswith(mark):
             return html[len(mark) :].decode(encoding, "replace").replace("\0", "")
     declared = _META_CHARSET.search(html, 0, META_BYTES)
-    names = [charset, declared[1].decode("ascii", "replace") if declared else None, "utf-8"]
-    known = [encoding for name in names if name and (encoding := _codec(name))]
-    for encoding in known:
+    named = [charset, declared[1].decode("ascii", "replace") if declared else None]
+    known = [encoding for name in named if name and (encoding := _codec(name))]
+    for encoding in [*known, "utf-8"] if html.isascii() else ["utf-8", *known]:
         try:
             return html.decode(encoding).replace("\0", "")
         except UnicodeDecodeError:
             continue
-    detected = _codec(detect_encoding(html) or "") or known[0]
-    best = detected if len(known) == 1 else known[0]
+    best = known[0] if known else _codec(detect_encoding(html) or "") or "utf-8"
     return html.decode(best, "replace").replace("\0", "")
 
 
 def _codec(name: str) -> str:
     """The Python codec of a web encoding label, or ""."""
     try:
-        found = codecs.lookup(map_encoding_to_html5(name.strip(), fallback_utf8=False) or name.strip())
+        return codecs.lookup(map_encoding_to_html5(name.strip(), fallback_utf8=False) or "").name
     except (LookupError, ValueError):
         return ""
-    return found.name if found._is_text_encoding else ""
 
 
-def find_title(tree: Any) -> str:
-    """The page's title as shared (og:title), else its only <h1>, else <title>."""
-    metas = _meta_properties(tree)
+def find_title(tree: Any, metas: Mapping[str, str]) -> str:
+    """The page's title as shared (og:title), else its only <h1>, else <title>. `metas`: of `meta_properties`."""
     shared = next((metas[name] for name in TITLE_PROPERTIES if metas.get(name)), "")
-    headings = [] if shared or tree.body is None else tree.body.get_elements_by_tag_name("h1")
+    headings = [] if shared or tree.body is None else tree.body.query_selector_all("h1")
     only = headings[0].text if len(headings) == 1 else ""
     return " ".join((shared or only or tree.title or "").split())
 
 
-def find_date(tree: Any) -> str:
+def find_date(tree: Any, metas: Mapping[str, str]) -> str:
     """The date of publication in ISO 8601: <meta>, JSON-LD, then the first <time datetime>; else ""."""
-    metas = _meta_properties(tree)
     for name in DATE_PROPERTIES:
         if found := _ISO_DATE.match(metas.get(name, "")):
             return found[1]
     for script in tree.document.query_selector_all('script[type="application/ld+json"]'):
         if (stated := _JSON_DATE.search(script.text or "")) and (found := _ISO_DATE.match(stated[1])):
             return found[1]
-    for time in tree.document.get_elements_by_tag_name("time"):
+    for time in tree.document.query_selector_all("time"):
         if found := _ISO_DATE.match(time.getattr("datetime") or ""):
             return found[1]
     return ""
 
 
-def _meta_properties(tree: Any) -> dict[str, str]:
+def meta_properties(tree: Any) -> dict[str, str]:
     """<meta property|name|itemprop> to content; the first of a name wins."""
     found: dict[str, str] = {}
-    for meta in tree.document.get_elements_by_tag_name("meta"):
+    for meta in tree.document.query_selector_all("meta"):
         name = meta.getattr("property") or meta.getattr("name") or meta.getattr("itemprop") or ""
         found.setdefault(name.lower(), meta.getattr("content") or "")
     return found

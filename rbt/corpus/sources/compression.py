@@ -251,6 +251,7 @@ def _decompress_member(
     for piece in member.finish():
         recovered += len(piece)
         yield piece
+    raw.unread(history if raw.position - len(history) > start else history[1:])  # it may have run over good members
     return Damage("truncated", start, f"the file ends inside its {codec.name} data", recovered)
 
 

@@ -108,20 +108,22 @@ def read(location: str, config: SourceConfig, reading: Reading) -> Iterator[Docu
     with open_raw(location, reading) as stream:
         if INDEX.search(reading.origin):
             return
-        cutter = PageCutter()
+        cutter, damaged = PageCutter(), False
         while True:
             while data := stream.read_some():
                 for page in cutter.feed(data):
                     yield from _document(page, cutter.base, config, reading)
-            _end(cutter, stream, reading)
+            _end(cutter, stream, damaged, reading)
             if stream.damage is None:
                 return
+            damaged = True
             stream.resume()
 
 
-def _end(cutter: PageCutter, stream: RawStream, reading: Reading) -> None:
+def _end(cutter: PageCutter, stream: RawStream, damaged: bool, reading: Reading) -> None:
+    """Account for what the end of the stream, or a damage, cuts. `damaged`: the dump's end may be missing for that."""
     page, damage = cutter.cut(), stream.damage
-    if damage is None and page is None and cutter.opened and not cutter.closed:
+    if damage is None and page is None and cutter.opened and not cutter.closed and not damaged:
         damage = Damage("truncated", stream.position, "the dump ends without </mediawiki>", 0)
     if page is not None:
         reading.record(len(page.data))

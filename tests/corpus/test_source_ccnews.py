@@ -1,0 +1,223 @@
+"""WARC files: which records become documents, and what damage costs."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastwarc.warc import ArchiveIterator
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbt.corpus.sources.raw import RawStream
+from rbt.corpus.sources.warc import WarcReader, parse_headers, parse_http, unchunk
+
+BODY = "<html><head><title>News {0}</title></head><body><article>{1}</article></body></html>"
+
+
+def html(number: int) -> bytes:
+    """A page with one article."""
+    sentence = f"This is sentence number {number} of a story about the harbor, and it is long enough to count. "
+    return BODY.format(number, f"<p>{sentence * 3}</p><p>{sentence * 2}</p>").encode()
+
+
+def record(
+    number: int,
+    body: bytes | None = None,
+    *,
+    type: str = "response",
+    status: str = "200 OK",
+    date: str = "2017-05-06T07:08:09Z",
+    mime: str = "text/html; charset=utf-8",
+    headers: str = "",
+    url: str = "",
+) -> bytes:
+    """One WARC record with an HTTP response."""
+    body = html(number) if body is None else body
+    content = f"HTTP/1.1 {status}\r\nContent-Type: {mime}\r\n{headers}\r\n".encode() + body
+    head = (
+        f"WARC/1.0\r\nWARC-Type: {type}\r\nWARC-Record-ID: <urn:uuid:0000-{number}>\r\nWARC-Date: {date}\r\n"
+        f"WARC-Target-URI: {url or f'http://news.example/{number}'}\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content + b"\r\n\r\n"
+
+
+def write(path: Path, records: list[bytes], *, one_member: bool = False) -> list[int]:
+    """Write a WARC, gzipped record by record (or as a whole) if its name says so; offsets of the members."""
+    members = records
+    if path.suffix == ".gz":
+        members = [gzip.compress(part, mtime=0) for part in ([b"".join(records)] if one_member else records)]
+    path.write_bytes(b"".join(members))
+    return [sum(map(len, members[:number])) for number in range(len(members) + 1)]
+
+
+@pytest.mark.parametrize("name", ["news.warc", "news.warc.gz"])
+@pytest.mark.parametrize("one_member", [False, True])
+def test_a_response_becomes_a_document_with_all_its_facts(
+    name: str, one_member: bool, tmp_path: Path, read_source: Any
+) -> None:
+    path = tmp_path / name
+    write(path, [record(1), record(2)], one_member=one_member)
+    first, second = read_source(path, "ccnews", name="news").documents
+    assert (first.id, first.locator) == ("news:0000-1", "urn:uuid:0000-1")
+    assert (first.url, first.title, first.date) == ("http://news.example/1", "News 1", "2017-05-06T07:08:09Z")
+    assert first.text.startswith("This is sentence number 1 of a story")
+    assert second.text.count("\n\n") == 1
+    assert first.payload_bytes > len(html(1))
+
+
+def test_what_is_no_page_of_the_period_is_counted_by_rule(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc.gz"
+    records = [
+        record(1, type="request"),
+        record(2, type="warcinfo"),
+        record(3, status="404 Not Found"),
+        record(4, mime="image/png"),
+        record(5, date="2016-08-31T23:59:59Z"),
+        record(6, date="2016-09-01T00:00:00Z"),
+        record(7, date="2019-02-28T23:59:59Z"),
+        record(8, date="2019-03-01T00:00:00Z"),
+        record(9, url="dns:news.example"),
+    ]
+    write(path, records)
+    outcome = read_source(path, "ccnews", since="2016-09-01", until="2019-03-01")
+    assert [document.locator[-1] for document in outcome.documents] == ["6", "7"]
+    assert outcome.dropped == {"not_response": 3, "http_status": 1, "mime": 1, "date": 2}
+
+
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_v04_a_broken_member_is_quarantined_by_url_and_offset_and_the_others_are_kept(
+    place: float, tmp_path: Path, read_source: Any
+) -> None:
+    path = tmp_path / "news.warc.gz"
+    body = html(3).replace(b"</article>", random.Random(1).randbytes(3000).hex().encode() + b"</article>")
+    offsets = write(path, [record(1), record(2), record(3, body), record(4), record(5)])
+    raw = bytearray(path.read_bytes())
+    position = int(offsets[2] + place * (offsets[3] - offsets[2]))
+    raw[position : position + 4] = bytes(255 - byte for byte in raw[position : position + 4])
+    path.write_bytes(raw)
+    outcome = read_source(path, "ccnews")
+    assert [document.locator[-1] for document in outcome.documents] == ["1", "2", "4", "5"]
+    [row] = outcome.reading.quarantined
+    assert (row["reason"], row["offset"]) == ("corrupt", offsets[2])
+    if place >= 0.3:
+        assert row["locator"] == "http://news.example/3"
+
+
+def test_a_file_cut_in_a_record_keeps_those_before(tmp_path: Path, read_source: Any) -> None:
+    for name, cut in (("news.warc", 300), ("news.warc.gz", 40)):
+        path = tmp_path / name
+        write(path, [record(1), record(2), record(3)])
+        path.write_bytes(path.read_bytes()[:-cut])
+        outcome = read_source(path, "ccnews")
+        assert [document.locator[-1] for document in outcome.documents] == ["1", "2"]
+        assert outcome.reasons == ["truncated"]
+        assert outcome.reading.quarantined[0]["locator"] == "http://news.example/3"
+
+
+def test_bytes_between_records_are_quarantined_up_to_the_next_record(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc"
+    bad_length = record(2).replace(b"Content-Length: ", b"Content-Length: x")
+    write(path, [record(1), b"garbage\nof two lines\n", record(3), bad_length, record(4)])
+    outcome = read_source(path, "ccnews")
+    assert [document.locator[-1] for document in outcome.documents] == ["1", "3", "4"]
+    assert outcome.reasons == ["bad_record", "bad_record"]
+
+
+def test_a_page_above_the_limit_is_quarantined(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc.gz"
+    bomb = record(2, gzip.compress(b"<p>" + b"x" * 11_000_000), headers="Content-Encoding: gzip\r\n")
+    write(path, [record(1, b"<p>" + b"x" * 10_500_000), bomb, record(3)])
+    outcome = read_source(path, "ccnews")
+    assert [document.locator[-1] for document in outcome.documents] == ["3"]
+    assert outcome.reasons == ["too_large", "too_large"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "encode"),
+    [
+        ("Content-Encoding: gzip\r\n", gzip.compress),
+        ("Content-Encoding: deflate\r\n", zlib.compress),
+        ("Transfer-Encoding: chunked\r\n", lambda body: b"%x;a=b\r\n%s\r\n0\r\n\r\n" % (len(body), body)),
+        (
+            "Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n",
+            lambda body: body,
+        ),  # declared, but already undone
+    ],
+)
+def test_transfer_and_content_encodings_are_undone(
+    headers: str, encode: Any, tmp_path: Path, read_source: Any
+) -> None:
+    path = tmp_path / "news.warc.gz"
+    write(path, [record(1, encode(html(1)), headers=headers)])
+    [document] = read_source(path, "ccnews").documents
+    assert "sentence number 1 of a story" in document.text
+
+
+def test_an_encoding_that_is_not_known_is_quarantined(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc"
+    no_http = record(2).replace(b"HTTP/1.1", b"GOPHER  ")
+    write(path, [record(1, headers="Content-Encoding: br\r\n"), no_http])
+    assert read_source(path, "ccnews").reasons == ["bad_http", "bad_http"]
+
+
+@given(body=st.binary(max_size=200), sizes=st.lists(st.integers(1, 50), min_size=1, max_size=9))
+def test_chunks_join_to_the_body(body: bytes, sizes: list[int]) -> None:
+    encoded, position = b"", 0
+    for size in sizes * 200:
+        if position >= len(body):
+            break
+        part = body[position : position + size]
+        encoded, position = encoded + b"%X\r\n%s\r\n" % (len(part), part), position + size
+    assert unchunk(encoded + b"0\r\n\r\n") == body
+
+
+@given(content=st.binary(max_size=300))
+def test_no_content_makes_the_http_parser_fail_in_another_way(content: bytes) -> None:
+    for candidate in (content, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + content):
+        try:
+            parse_http(candidate, 1000)
+        except ValueError:
+            assert not candidate.startswith(b"HTTP/1.1 200")
+
+
+def test_headers_fold_and_the_first_of_a_name_wins() -> None:
+    block = b"WARC/1.0\r\nA: 1\r\n b\r\nno colon\r\nA: 2\r\nB:3"
+    assert parse_headers(block) == {"a": "1 b", "b": "3"}
+
+
+@given(
+    junk=st.lists(
+        st.sampled_from([b"WARC/1.0\r\n", b"\r\n", b"Content-Length: 5\r\n", b"\n", b"abc", b"WARC/1."]), max_size=30
+    )
+)
+def test_no_bytes_make_the_reader_loop_or_fail(junk: list[bytes]) -> None:
+    data = b"".join(junk)
+    records = list(WarcReader(RawStream(iter([data])), 1000))
+    assert len(records) <= len(junk) + 1
+
+
+def test_records_are_those_that_fastwarc_finds(data: Path) -> None:
+    for path in [*sorted((data / "warc").glob("*/*.warc.gz")), data / "warc/warcio/example.warc"]:
+        if path.stat().st_size > 1_000_000:
+            continue
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        mine = [(record.id, record.size, record.content) for record in WarcReader(RawStream(iter([raw])), 1 << 30)]
+        theirs = [
+            (record.headers.get("WARC-Record-ID", "").strip("<>"), record.content_length, record.reader.read())
+            for record in ArchiveIterator(io.BytesIO(raw), parse_http=False)
+        ]
+        assert mine == theirs, path.name
+
+
+def test_odd_files_are_accounted_for_and_never_raise(data: Path, read_source: Any) -> None:
+    for path in sorted((data / "warc/warcio").iterdir()) + sorted((data / "warc/dolma").iterdir()):
+        outcome = read_source(path, "ccnews")
+        assert outcome.reading.row.incoming.documents > 0, path.name
+        assert outcome.reading.raw_hash, path.name

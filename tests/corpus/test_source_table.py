@@ -1,0 +1,178 @@
+"""Tables: JSON lines, CSV and Parquet."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbt.corpus.sources.raw import RawStream
+from rbt.corpus.sources.text import decode, read_lines
+
+ROWS = [
+    {"id": 7, "text": "One.", "title": "T", "url": "http://x.example", "date": "2001-02-03"},
+    {"text": "Two\nlines."},
+]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [
+        ("", bytes),
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".xz", lzma.compress),
+        (".zst", lambda data: pa.compress(data, "zstd", asbytes=True)),
+    ],
+)
+def test_json_lines_become_documents(suffix: str, compress: Any, tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / f"letters.jsonl{suffix}"
+    path.write_bytes(compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
+    first, second = read_source(path, "table", name="letters").documents
+    assert (first.id, first.locator, first.text) == ("letters:7", "1", "One.")
+    assert (first.title, first.url, first.date) == ("T", "http://x.example", "2001-02-03")
+    assert (second.id, second.text) == (f"letters:{path.name}:2", "Two\nlines.")
+    assert second.payload_bytes == len(json.dumps(ROWS[1])) + 1
+
+
+def test_columns_are_renamed_by_the_recipe(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.jsonl"
+    path.write_text('{"key": "a", "body": "Text.", "text": "not this"}\n')
+    [document] = read_source(path, "table", columns={"id": "key", "text": "body"}).documents
+    assert (document.id, document.text) == ("table:a", "Text.")
+
+
+def test_bad_lines_are_quarantined_by_line_and_offset(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "bad.jsonl"
+    lines = [
+        b'{"text": "Good."}',
+        b'{"text": "cut',
+        b"",
+        b"[1]",
+        b'{"text": null}',
+        b'{"other": "x"}',
+        b'{"text": "\xff"}',
+        b"[" * 100_000,
+        b'{"text": "half \\ud800", "id": "\\udfff"}',
+        b'{"text": "Last."}',
+    ]
+    path.write_bytes(b"\n".join(lines))
+    outcome = read_source(path, "table")
+    assert outcome.texts == ["Good.", "half \ud800", "Last."]
+    assert outcome.documents[1].id == "table:?"
+    assert [(row["reason"], row["locator"]) for row in outcome.reading.quarantined] == [
+        ("bad_json", "2"),
+        ("bad_json", "4"),
+        ("missing_text", "5"),
+        ("missing_text", "6"),
+        ("encoding", "7"),
+        ("bad_json", "8"),
+    ]
+    assert outcome.reading.quarantined[0]["offset"] == len(lines[0]) + 1
+
+
+def test_a_cut_table_keeps_its_whole_rows(tmp_path: Path, read_source: Any) -> None:
+    for name in ("rows.jsonl.gz", "rows.csv.gz"):
+        path = tmp_path / name
+        rows = [f"sentence {number}" for number in range(5000)]
+        lines = [json.dumps({"text": row}) for row in rows] if "jsonl" in name else ["text", *rows]
+        path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)[:-500])
+        outcome = read_source(path, "table")
+        assert 1000 < len(outcome.documents) < 5000
+        assert outcome.texts == rows[: len(outcome.documents)]
+        assert outcome.reasons == ["truncated"]
+
+
+def test_csv_with_quotes_and_line_feeds_is_read_row_by_row(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "table.csv"
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["id", "text"], ["1", 'a "b",\n\nc'], ["2", "d"]])
+    outcome = read_source(path, "table")
+    assert [text.replace("\r", "") for text in outcome.texts] == ['a "b",\n\nc', "d"]
+    assert sum(document.payload_bytes for document in outcome.documents) == path.stat().st_size - len("id,text\r\n")
+
+
+def test_bad_csv_rows_are_quarantined(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b'id,text\n1,good\n2\n3,"x"y\n4,\xff\n\n5,fine\n6,"never closed\n7,swallowed\n')
+    outcome = read_source(path, "table")
+    assert outcome.texts == ["good", "fine"]
+    assert outcome.reasons == ["bad_csv", "bad_csv", "encoding", "bad_csv"]
+
+
+def test_a_long_field_is_read(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("text\n" + "x" * 1_000_000 + "\n")
+    assert len(read_source(path, "table").texts[0]) == 1_000_000
+
+
+def test_parquet_is_read_in_batches(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "table.parquet"
+    texts = [f"text {number}" for number in range(3000)]
+    texts[17] = None  # type: ignore[call-overload]
+    table = pa.table({"id": pa.array(range(3000)), "body": pa.array(texts), "other": pa.array([0] * 3000)})
+    pq.write_table(table, path, row_group_size=1000)
+    outcome = read_source(path, "table", columns={"text": "body"})
+    assert outcome.texts == [text for text in texts if text is not None]
+    assert outcome.documents[-1].id == "table:2999"
+    assert [(row["reason"], row["locator"]) for row in outcome.reading.quarantined] == [("missing_text", "18")]
+    assert outcome.reading.raw_hash
+
+
+def test_a_broken_row_group_costs_itself_alone(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "table.parquet"
+    texts = [f"text number {number}" for number in range(3000)]
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=1000, compression="zstd", use_dictionary=False)
+    group = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    raw = bytearray(path.read_bytes())
+    start = group.data_page_offset
+    raw[start + 30 : start + 200] = bytes(170)
+    path.write_bytes(raw)
+    outcome = read_source(path, "table")
+    assert outcome.texts == texts[:1000] + texts[2000:]
+    assert outcome.reasons == ["corrupt"]
+    path.write_bytes(b"PAR1 is not enough")
+    assert read_source(path, "table").reasons == ["unreadable"]
+
+
+@given(data=st.binary(max_size=200), cuts=st.lists(st.integers(1, 20), max_size=20))
+def test_lines_join_to_the_bytes_they_came_from(data: bytes, cuts: list[int]) -> None:
+    data = data.replace(b"\x0a\x0a", b"\n")
+    starts = [0, *(sum(cuts[: n + 1]) for n in range(len(cuts)))]
+    pieces = [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]
+    lines = list(read_lines(RawStream(iter(pieces))))
+    assert [line.data for line in lines] == [line.rstrip(b"\n") for line in io.BytesIO(data)]
+    assert all(data[line.offset : line.offset + line.size].rstrip(b"\n") == line.data for line in lines)
+    assert [line.number for line in lines] == list(range(1, len(lines) + 1))
+    assert not any(line.too_large for line in lines)
+
+
+def test_a_line_beyond_the_limit_keeps_only_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rbt.corpus.sources.text.MAXIMUM_LINE_BYTES", 10)
+    lines = list(read_lines(RawStream(iter([b"0123456789\nab", b"x" * 9, b"\nlast"]))))
+    assert [(line.data, line.size, line.too_large) for line in lines] == [
+        (b"", 11, True),
+        (b"", 12, True),
+        (b"last", 4, False),
+    ]
+
+
+@given(text=st.text(max_size=50), bad=st.sampled_from([b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f"]))
+def test_decoding_leaves_out_bad_bytes_and_nothing_else(text: str, bad: bytes) -> None:
+    text = text.lstrip("\ufeff")
+    data = text.encode()
+    assert decode(data) == (text, -1)
+    assert decode(data + bad + b"end") == (text + "end", len(data))
+    assert decode(b"\xef\xbb\xbf" + data) == (text, -1)
+    assert decode(b"\xff\xfe" + text.encode("utf-16-le")) == (text, -1)

@@ -1,0 +1,217 @@
+"""MediaWiki dumps: what becomes a document, and what damage costs."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbt.corpus.config import SourceConfig
+from rbt.corpus.reading import Reading
+from rbt.corpus.sources import wikipedia
+
+HEADER = (
+    '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" xml:lang="en">\n  <siteinfo>\n'
+    "    <base>https://en.wikipedia.org/wiki/Main_Page</base>\n  </siteinfo>\n"
+)
+FOOTER = "</mediawiki>\n"
+
+
+def page(id: int, text: str = "Some text.", ns: int = 0, extra: str = "", title: str = "") -> str:
+    """One page of a dump."""
+    return (
+        f"  <page>\n    <title>{title or f'Page {id}'}</title>\n    <ns>{ns}</ns>\n    <id>{id}</id>\n{extra}"
+        f"    <revision>\n      <id>{id + 1000}</id>\n      <timestamp>2018-03-0{id % 9 + 1}T00:00:00Z</timestamp>\n"
+        f'      <model>wikitext</model>\n      <text xml:space="preserve">{text}</text>\n    </revision>\n  </page>\n'
+    )
+
+
+def multistream(streams: list[str]) -> list[bytes]:
+    """Header, streams of pages, tail, each a bzip2 stream of its own."""
+    return [bz2.compress(part.encode()) for part in (HEADER, *streams, FOOTER)]
+
+
+def ids(outcome: Any) -> list[str]:
+    """Ids of the documents."""
+    return [document.id for document in outcome.documents]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [("", bytes), (".bz2", bz2.compress), (".gz", gzip.compress), (".xz", lzma.compress)]
+)
+def test_a_page_becomes_a_document_with_all_its_facts(
+    suffix: str, compress: Any, tmp_path: Path, read_source: Any
+) -> None:
+    path = tmp_path / f"dump.xml{suffix}"
+    path.write_bytes(
+        compress((HEADER + page(3, "'''Tea''' &amp; [[milk]].", title="Tea &lt;1&gt;") + FOOTER).encode())
+    )
+    [document] = read_source(path, "wikipedia", name="wiki").documents
+    assert (document.id, document.locator, document.origin) == ("wiki:3", "3", path.name)
+    assert (document.title, document.text) == ("Tea <1>", "Tea & milk.")
+    assert document.url == "https://en.wikipedia.org/?curid=3"
+    assert document.date == "2018-03-04T00:00:00Z"
+    assert document.payload_bytes == len("'''Tea''' & [[milk]].")
+
+
+def test_redirects_other_namespaces_and_other_models_are_counted_and_left_out(
+    tmp_path: Path, read_source: Any
+) -> None:
+    path = tmp_path / "dump.xml"
+    pages = [
+        page(1),
+        page(2, extra='    <redirect title="Page 1" />\n'),
+        page(3, "#REDIRECT [[Page 1]]"),
+        page(4, ns=1),
+        page(5).replace("<model>wikitext", "<model>css"),
+        page(6),
+    ]
+    path.write_text(HEADER + "".join(pages) + FOOTER)
+    outcome = read_source(path, "wikipedia")
+    assert ids(outcome) == ["wikipedia:1", "wikipedia:6"]
+    assert outcome.dropped == {"redirect": 2, "namespace": 1, "model": 1}
+    assert outcome.reasons == []
+
+
+def test_v01_an_empty_text_is_an_empty_document_and_swallows_nothing(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "dump.xml"
+    empty = page(1).replace('<text xml:space="preserve">Some text.</text>', '<text xml:space="preserve" />')
+    path.write_text(HEADER + empty + page(2, "Next.") + FOOTER)
+    outcome = read_source(path, "wikipedia")
+    assert outcome.texts == ["", "Next."]
+    assert [document.payload_bytes for document in outcome.documents] == [0, 5]
+
+
+def test_an_index_file_is_no_dump(tmp_path: Path, read_source: Any) -> None:
+    for name in ("enwiki-multistream-index.txt.bz2", "enwiki-multistream-index1.txt-p1p41242.bz2"):
+        path = tmp_path / name
+        path.write_bytes(bz2.compress(b"638:10:AccessibleComputing\n"))
+        outcome = read_source(path, "wikipedia")
+        assert outcome.documents == []
+        assert outcome.reading.row.incoming.documents == 0
+        assert outcome.reading.raw_hash
+
+
+def test_a_cut_dump_keeps_whole_pages_and_names_the_cut_one(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "dump.xml"
+    whole = HEADER + page(1) + page(2) + page(3)
+    path.write_text(whole[: whole.index("</text>", whole.index("Page 3"))])
+    outcome = read_source(path, "wikipedia")
+    assert ids(outcome) == ["wikipedia:1", "wikipedia:2"]
+    [row] = outcome.reading.quarantined
+    assert (row["reason"], row["locator"], row["offset"]) == (
+        "truncated",
+        "3",
+        whole.index("<page>", whole.index("Page 2")),
+    )
+
+
+def test_a_dump_cut_between_pages_is_noticed(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "dump.xml"
+    path.write_text(HEADER + page(1))
+    outcome = read_source(path, "wikipedia")
+    assert ids(outcome) == ["wikipedia:1"]
+    assert outcome.reasons == ["truncated"]
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_a_broken_stream_of_a_multistream_dump_costs_only_its_pages(
+    broken: int, tmp_path: Path, read_source: Any
+) -> None:
+    streams = multistream([page(number) + page(number + 10) for number in range(1, 4)])
+    damaged = bytearray(streams[broken + 1])
+    damaged[len(damaged) // 2] ^= 255
+    path = tmp_path / "dump.xml.bz2"
+    path.write_bytes(b"".join([*streams[: broken + 1], damaged, *streams[broken + 2 :]]))
+    outcome = read_source(path, "wikipedia")
+    assert set(ids(outcome)) == {f"wikipedia:{n + m}" for n in range(1, 4) for m in (0, 10) if n != broken + 1}
+    [row] = outcome.reading.quarantined
+    assert (row["reason"], row["offset"]) == ("corrupt", sum(map(len, streams[: broken + 1])))
+
+
+def test_a_dump_cut_in_the_middle_of_a_stream_keeps_the_streams_before(tmp_path: Path, read_source: Any) -> None:
+    streams = multistream([page(number) for number in range(1, 4)])
+    path = tmp_path / "dump.xml.bz2"
+    path.write_bytes(b"".join(streams[:3]) + streams[3][:100])
+    outcome = read_source(path, "wikipedia")
+    assert ids(outcome) == ["wikipedia:1", "wikipedia:2"]
+    assert outcome.reasons == ["truncated"]
+
+
+def test_a_page_that_is_no_xml_costs_itself_alone(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "dump.xml"
+    bad = [page(2, "a <b> c"), page(3, "\x01"), page(4).replace("</title>", ""), page(5).replace("  </page>\n", "")]
+    path.write_text(HEADER + page(1) + bad[0] + bad[1] + bad[2] + bad[3] + page(6) + FOOTER)
+    outcome = read_source(path, "wikipedia")
+    assert ids(outcome) == ["wikipedia:1", "wikipedia:6"]
+    assert outcome.reasons == ["bad_xml", "bad_xml", "bad_xml", "truncated"]
+    assert [row["locator"] for row in outcome.reading.quarantined] == ["2", "3", "4", "5"]
+
+
+def test_entities_are_never_resolved(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "dump.xml"
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the secret")
+    entities = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+    doctype = f'<!DOCTYPE m [<!ENTITY l0 "lol">{entities}<!ENTITY file SYSTEM "{secret.as_uri()}">]>'
+    inside = page(4, "&l1;").replace("<page>", f"<page>{doctype}")
+    path.write_text(doctype + HEADER + page(1) + page(2, "&l9;") + page(3, "&file;") + inside + FOOTER)
+    outcome = read_source(path, "wikipedia")
+    assert ids(outcome) == ["wikipedia:1"]
+    assert outcome.reasons == ["bad_xml"] * 3
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_pages_are_found_however_the_bytes_arrive(size: int) -> None:
+    dump = (HEADER + "".join(page(number, "é" * number) for number in range(1, 30)) + FOOTER).encode()
+    cutter = wikipedia.PageCutter()
+    found = [one for start in range(0, len(dump), size) for one in cutter.feed(dump[start : start + size])]
+    assert [one.locator for one in found] == [str(number) for number in range(1, 30)]
+    assert all(dump[one.offset : one.offset + len(one.data)] == one.data for one in found)
+    assert cutter.cut() is None
+    assert (cutter.opened, cutter.closed, cutter.base) == (True, True, "https://en.wikipedia.org/wiki/Main_Page")
+
+
+def test_a_page_without_an_end_is_given_up_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wikipedia, "MAXIMUM_PAGE_BYTES", 10_000)
+    cutter = wikipedia.PageCutter()
+    chunks = [(HEADER + "<page>").encode(), *[b"x" * 1000] * 30, (page(2)).encode()]
+    assert [one.problem for chunk in chunks for one in cutter.feed(chunk)] == ["too_large", ""]
+
+
+def test_v03_memory_stays_flat_over_ten_thousand_pages(tmp_path: Path) -> None:
+    path = tmp_path / "dump.xml.gz"
+    text = "A sentence with a [[link]] in it. " * 3
+    with gzip.open(path, "wt", compresslevel=1) as stream:
+        stream.write(HEADER)
+        for number in range(1, 10_001):
+            stream.write(page(number, text))
+        stream.write(FOOTER)
+    documents = wikipedia.read(str(path), SourceConfig("wikipedia", ()), Reading("wikipedia", path.name))
+    count = 0
+    for count, _ in enumerate(documents, 1):
+        if count == 200:
+            tracemalloc.start()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 10_000
+    assert peak < 4_000_000
+
+
+def test_real_dumps_are_read_whole(data: Path, read_source: Any) -> None:
+    outcome = read_source(data / "wikipedia/derived/enwiki-A-pages-articles-multistream.xml.bz2", "wikipedia")
+    assert len(outcome.documents) + outcome.dropped["redirect"] == 103
+    assert outcome.reasons == []
+    assert all("{{" not in text and "[[" not in text and "<ref" not in text for text in outcome.texts)
+
+
+def test_a_real_cut_dump_is_reported_and_its_whole_pages_are_kept(data: Path, read_source: Any) -> None:
+    outcome = read_source(data / "wikipedia/truncated_multilang/mrwiki-truncated-100k.xml.xz", "wikipedia")
+    assert outcome.reasons == ["truncated"]
+    assert outcome.reading.quarantined[0]["locator"].isdigit()
+    assert len(outcome.documents) > 900

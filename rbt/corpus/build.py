@@ -25,7 +25,7 @@ from rbt.corpus.ingest import VERSION as INGEST_VERSION
 from rbt.corpus.ingest import RawFile, check_not_empty, check_sources, ingest, list_raw_files, source_identity
 from rbt.corpus.report import check_duplicates, write_quarantined, write_removed
 from rbt.corpus.write import VERSION as WRITE_VERSION
-from rbt.corpus.write import Selected, plan_parts, write_parts
+from rbt.corpus.write import SIGNATURES, Selected, plan_parts, write_parts, write_removed_signatures
 from rbt.engine import Engine
 from rbt.formats import parts, quarantine, removals
 from rbt.ledger import Ledger
@@ -35,6 +35,7 @@ from rbt.storage import HashingReader, open_input, write_text
 
 log = logging.getLogger(__name__)
 STAGE = "corpus build"
+REMOVED_SIGNATURES = f"{SIGNATURES}/{removals.NAME}"
 VERSION = 1000 * INGEST_VERSION + 100 * FILTER_VERSION + 10 * DEDUPLICATE_VERSION + WRITE_VERSION
 LEDGER_STAGES = ("read", "extract", "clean", "filter", "deduplicate", "parts")
 
@@ -64,6 +65,7 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
         write_removed(selected, inputs, selection, work / "filter", out / removals.NAME, ledger)
         check_duplicates(sources, ledger)
         planned = plan_parts(selected, config.part_bytes)  # not empty: the first document of all is always kept
+        write_removed_signatures(selected, out / REMOVED_SIGNATURES)
         written = write_parts(planned, out, work / "write" / "receipts", engine)
         ledger.merge(merged_ledger(written))
         write_quarantined([raw.task for raw in files], work / "ingest", out / quarantine.NAME)
@@ -154,11 +156,11 @@ def finish(
 ) -> Manifest:
     """Drop what an older run left, write the ledger, then the manifest."""
     names = [record.path for receipt in written for record in receipt.files]
-    for stale in sorted({*out.glob("part-*.arrow"), *out.glob("signatures/*.arrow")} - {out / name for name in names}):
+    for stale in {*out.glob("part-*.arrow"), *out.glob("signatures/part-*.arrow")} - {out / name for name in names}:
         stale.unlink()
     write_text(out / parts.LEDGER, to_json(ledger.table()))
     records = [record for receipt in written for record in receipt.files]
-    records += record_files(out, [removals.NAME, quarantine.NAME, parts.LEDGER])
+    records += record_files(out, [removals.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
     hashes = [receipt.result["raw_hash"] for receipt in ingested]
     base = identity(recipe, files, hashes)
     manifest = Manifest(

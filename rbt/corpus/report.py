@@ -18,7 +18,7 @@ from rbt.corpus.dedup.pipeline import Deduplicated, Ingested
 from rbt.corpus.write import Selected
 from rbt.errors import InputError
 from rbt.formats import document, quarantine, removals
-from rbt.formats.parts import BATCH_DOCUMENTS, open_file, read_batches, write_table
+from rbt.formats.parts import BATCH_DOCUMENTS, open_file, read_batches, rebatch, write_table
 from rbt.ledger import Ledger, Row
 from rbt.storage import atomic_path
 
@@ -44,7 +44,7 @@ def write_removed(
             for start in range(0, len(rows), BATCH_DOCUMENTS):
                 yield pa.RecordBatch.from_pylist(rows[start : start + BATCH_DOCUMENTS], schema=removals.SCHEMA)
 
-    write_table(path, batches(), removals.SCHEMA)
+    write_table(path, rebatch(batches()), removals.SCHEMA)
 
 
 def deduplication_rows(item: Ingested, source: Selected, names: KeptNames, row: Row) -> list[dict[str, Any]]:
@@ -131,4 +131,4 @@ def write_quarantined(tasks: Sequence[str], ingested: Path, path: Path) -> None:
     batches = (
         batch for task in tasks for batch in read_batches(ingested / f"{task}.quarantine.arrow", quarantine.SCHEMA)
     )
-    write_table(path, batches, quarantine.SCHEMA)
+    write_table(path, rebatch(batches), quarantine.SCHEMA)

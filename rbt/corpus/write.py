@@ -20,7 +20,7 @@ import pyarrow as pa
 from rbt.corpus.dedup.sign import SIGNATURE_SCHEMA
 from rbt.engine import Engine
 from rbt.formats.document import SCHEMA
-from rbt.formats.parts import part_name, read_batches, text_bytes, write_part, write_table
+from rbt.formats.parts import part_name, read_batches, rebatch, text_bytes, write_part, write_table
 from rbt.ledger import Ledger
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
@@ -111,7 +111,7 @@ def write_one(task: Task, out: Path) -> TaskOutput:
     ledger = Ledger()
     write_part(out / task.name, _documents(stretches, ledger))
     signatures = f"{SIGNATURES}/{task.name}"
-    write_table(out / signatures, _signatures(stretches), SIGNATURE_SCHEMA)
+    write_table(out / signatures, rebatch(_signatures(stretches)), SIGNATURE_SCHEMA)
     total = [row.outgoing for _, _, row in ledger]
     result = {"documents": sum(amount.documents for amount in total), "bytes": sum(amount.bytes for amount in total)}
     return TaskOutput([task.name, signatures], ledger, result)
@@ -137,6 +137,19 @@ def take_rows(path: Path, rows: Int64, schema: pa.Schema = SCHEMA) -> Iterator[p
         if low < high:
             yield batch.take(pa.array(rows[low:high] - first))
         first += batch.num_rows
+
+
+def write_removed_signatures(selected: Sequence[Selected], path: Path) -> None:
+    """Write the signatures of what deduplication removed: a band group counts these too among its first members, so
+    that data added later meets the same documents as in one build."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for item in selected:
+            places, _ = item.kept()
+            gone = np.setdiff1d(np.arange(len(np.load(item.rows))), places)
+            yield from take_rows(item.signatures, gone, SIGNATURE_SCHEMA)
+
+    write_table(path, rebatch(batches()), SIGNATURE_SCHEMA)
 
 
 def _signatures(stretches: Sequence[Stretch]) -> Iterator[pa.RecordBatch]:

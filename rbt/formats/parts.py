@@ -74,14 +74,15 @@ def read_batches(path: Path, schema: pa.Schema = document.SCHEMA) -> Iterator[pa
         yield reader.get_batch(number)
 
 
-def rebatch(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Cut a stream of batches anew by text bytes and documents, whatever its former cuts."""
+def rebatch(batches: Iterable[pa.RecordBatch], text_column: str = "") -> Iterator[pa.RecordBatch]:
+    """Cut a stream of batches anew by rows and by the bytes of a text column, whatever its former cuts."""
     pending: list[pa.RecordBatch] = []
     room_bytes, room_documents = BATCH_BYTES, BATCH_DOCUMENTS
     for batch in batches:
         start = 0
-        for row, size in enumerate(text_bytes(batch.column("text")).to_numpy()):
-            room_bytes -= int(size)
+        sizes = text_bytes(batch.column(text_column)).to_pylist() if text_column else [0] * batch.num_rows
+        for row, size in enumerate(sizes):
+            room_bytes -= size
             room_documents -= 1
             if room_bytes <= 0 or room_documents == 0:
                 pending.append(batch.slice(start, row + 1 - start))
@@ -100,7 +101,7 @@ def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 def write_part(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
     """Write documents (columns of `document.SCHEMA`) as a part."""
-    write_table(path, rebatch(batches), document.SCHEMA)
+    write_table(path, rebatch(batches, "text"), document.SCHEMA)
 
 
 @dataclass(frozen=True)

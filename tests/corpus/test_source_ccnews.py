@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import random
@@ -10,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastwarc.stream_io import BrotliWriter, ChunkedReader, ZstdWriter
 from fastwarc.warc import ArchiveIterator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbt.corpus.sources import warc
 from rbt.corpus.sources.raw import RawStream
 from rbt.corpus.sources.warc import WarcReader, parse_headers, parse_http, unchunk
 
+BROTLI_OF_PAGE_1 = base64.b85decode(  # by the reference encoder
+    "8xH~iod<R-&Df|F+4DvX;v@DpW5Upq=LIh1%zSik2<+=&6ktF>T3`usU>l<p9fuzVMR`FZ`M?Gs9}Wg4DT2t{qKvj!##Vd{Il~?8>~8KL%Z4"
+    "+0yZ$H=g$X}AE7%L;E>H"
+)
 BODY = "<html><head><title>News {0}</title></head><body><article>{1}</article></body></html>"
 
 
@@ -131,11 +138,40 @@ def test_bytes_between_records_are_quarantined_up_to_the_next_record(tmp_path: P
 
 def test_a_page_above_the_limit_is_quarantined(tmp_path: Path, read_source: Any) -> None:
     path = tmp_path / "news.warc.gz"
-    bomb = record(2, gzip.compress(b"<p>" + b"x" * 11_000_000), headers="Content-Encoding: gzip\r\n")
-    write(path, [record(1, b"<p>" + b"x" * 10_500_000), bomb, record(3)])
+    page = b"<p>" + b"x" * 11_000_000
+    twice = gzip.compress(gzip.compress(page))
+    bombs = [
+        record(2, gzip.compress(page), headers="Content-Encoding: gzip\r\n"),
+        record(3, raw_deflate(page), headers="Content-Encoding: deflate\r\n"),
+        record(4, written(BrotliWriter, page), headers="Content-Encoding: br\r\n"),
+        record(5, written(ZstdWriter, page), headers="Content-Encoding: zstd\r\n"),
+        record(6, twice, headers="Content-Encoding: gzip, gzip\r\n"),
+    ]
+    write(path, [record(1, page[:10_500_000]), *bombs, record(7)])
     outcome = read_source(path, "ccnews")
-    assert [document.locator[-1] for document in outcome.documents] == ["3"]
-    assert outcome.reasons == ["too_large", "too_large"]
+    assert [document.locator[-1] for document in outcome.documents] == ["7"]
+    assert outcome.reasons == ["too_large"] * 6
+
+
+def raw_deflate(body: bytes) -> bytes:
+    """Deflate without zlib's header, as some servers send it."""
+    encoder = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return encoder.compress(body) + encoder.flush()
+
+
+def written(writer: Any, body: bytes) -> bytes:
+    """`body` through one of fastwarc's encoders."""
+    out = io.BytesIO()
+    stream = writer(out)
+    stream.write(body)
+    stream.finish()
+    return out.getvalue()
+
+
+def chunked(body: bytes, line: bytes = b"%x\r\n", end: bytes = b"\r\n") -> bytes:
+    """`body` as two chunks."""
+    parts = [body[:100], body[100:], b""]
+    return b"".join(line % len(part) + part + end for part in parts)
 
 
 @pytest.mark.parametrize(
@@ -144,26 +180,82 @@ def test_a_page_above_the_limit_is_quarantined(tmp_path: Path, read_source: Any)
         ("Content-Encoding: gzip\r\n", gzip.compress),
         ("Content-Encoding: deflate\r\n", zlib.compress),
         ("Transfer-Encoding: chunked\r\n", lambda body: b"%x;a=b\r\n%s\r\n0\r\n\r\n" % (len(body), body)),
-        (
-            "Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n",
-            lambda body: body,
-        ),  # declared, but already undone
+        ("Content-Encoding: br\r\n", lambda body: BROTLI_OF_PAGE_1),
+        ("Content-Encoding: zstd\r\n", lambda body: written(ZstdWriter, body)),
+        ("Content-Encoding: x-gzip\r\n", gzip.compress),
+        ("Content-Encoding: gzip, identity\r\n", gzip.compress),
+        ("Content-Encoding: deflate\r\nContent-Encoding: br\r\n", raw_deflate),  # the first of a name counts
+        ("Content-Encoding: deflate\r\n", gzip.compress),
+        ("Content-Encoding: gzip\r\n", zlib.compress),
+        ("Content-Encoding: gzip\r\n", lambda body: gzip.compress(body) + b"\r\n"),
+        ("Transfer-Encoding: Chunked\r\nContent-Encoding: gzip\r\n", lambda body: chunked(gzip.compress(body))),
+        ("Transfer-Encoding: gzip, chunked\r\n", lambda body: chunked(gzip.compress(body))),
+        ("Transfer-Encoding: chunked\r\n", chunked),
+        ("Transfer-Encoding: chunked\r\n", lambda body: chunked(body, b"%x\n", b"\n")),
+        ("Transfer-Encoding: chunked\r\n", lambda body: chunked(body)[:-20]),
+        ("Transfer-Encoding: chunked\r\n", lambda body: b"Added facade\n" + body),
+        *((f"Transfer-Encoding: chunked\r\nContent-Encoding: {name}\r\n", bytes) for name in warc._READERS),
     ],
 )
 def test_transfer_and_content_encodings_are_undone(
     headers: str, encode: Any, tmp_path: Path, read_source: Any
 ) -> None:
     path = tmp_path / "news.warc.gz"
-    write(path, [record(1, encode(html(1)), headers=headers)])
-    [document] = read_source(path, "ccnews").documents
-    assert "sentence number 1 of a story" in document.text
+    write(path, [record(1, encode(html(1)), headers=headers), record(1)])
+    first, plain = read_source(path, "ccnews").documents
+    assert first.text.endswith(plain.text)
 
 
-def test_an_encoding_that_is_not_known_is_quarantined(tmp_path: Path, read_source: Any) -> None:
+def test_a_body_that_cannot_be_decoded_is_quarantined(tmp_path: Path, read_source: Any) -> None:
     path = tmp_path / "news.warc"
-    no_http = record(2).replace(b"HTTP/1.1", b"GOPHER  ")
-    write(path, [record(1, headers="Content-Encoding: br\r\n"), no_http])
-    assert read_source(path, "ccnews").reasons == ["bad_http", "bad_http"]
+    damaged = gzip.compress(html(2), mtime=0)
+    records = [
+        record(1, headers="Content-Encoding: compress\r\n"),
+        record(2, damaged[:-8] + b"checksum", headers="Content-Encoding: gzip\r\n"),
+        record(3, damaged[:60] + b"\xff\xff" + damaged[62:], headers="Content-Encoding: br\r\n"),
+        record(4).replace(b"HTTP/1.1", b"GOPHER  "),
+        record(5),
+    ]
+    write(path, records)
+    outcome = read_source(path, "ccnews")
+    assert [document.locator[-1] for document in outcome.documents] == ["5"]
+    assert outcome.reasons == ["bad_http"] * 4
+
+
+class PanicException(BaseException):
+    """As pyo3 makes it: not an Exception, in a module that cannot be imported."""
+
+    __module__ = "pyo3_runtime"
+
+
+def raising(error: BaseException) -> Any:
+    """A reader that raises."""
+
+    def reader(stream: io.BytesIO) -> bytes:
+        raise error
+
+    return reader
+
+
+def test_a_panic_of_fastwarc_costs_one_record(
+    tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "news.warc"
+    write(path, [record(1, headers="Content-Encoding: gzip\r\n"), record(2)])
+    monkeypatch.setitem(warc._READERS, "gzip", raising(PanicException("index out of bounds")))
+    outcome = read_source(path, "ccnews")
+    assert [document.locator[-1] for document in outcome.documents] == ["2"]
+    [row] = outcome.reading.quarantined
+    assert (row["reason"], row["detail"]) == ("bad_http", "fastwarc panicked: index out of bounds")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), MemoryError()])
+def test_what_ends_the_process_is_not_taken_for_a_panic(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(warc._READERS, "gzip", raising(error))
+    with pytest.raises(type(error)):
+        parse_http(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", 1000)
 
 
 @given(body=st.binary(max_size=200), sizes=st.lists(st.integers(1, 50), min_size=1, max_size=9))
@@ -174,7 +266,8 @@ def test_chunks_join_to_the_body(body: bytes, sizes: list[int]) -> None:
             break
         part = body[position : position + size]
         encoded, position = encoded + b"%X\r\n%s\r\n" % (len(part), part), position + size
-    assert unchunk(encoded + b"0\r\n\r\n") == body
+    encoded += b"0\r\n\r\n"
+    assert unchunk(encoded) == ChunkedReader(io.BytesIO(encoded)).read() == body
 
 
 @given(content=st.binary(max_size=300))

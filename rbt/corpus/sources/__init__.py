@@ -28,8 +28,3 @@ def read_documents(location: str, config: SourceConfig, reading: Reading) -> Ite
     `reading.raw_bytes` describe the whole raw file. Raises InputError where reading itself fails.
     """
     return SOURCES[config.kind](location, config, reading)
-
-
-def has_documents(kind: str, location: str) -> bool:
-    """Whether the file keeps documents apart: true of every form that is read today."""
-    return kind in SOURCES and bool(location)

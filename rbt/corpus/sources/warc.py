@@ -1,26 +1,49 @@
 """WARC records from a stream that may be damaged: headers and content, each record known to be whole or cut.
 
-    RawStream ──header block──> headers, Content-Length ──> content bytes (kept up to a limit) ──> WarcRecord
-    content ──parse_http──> status, headers, body with its transfer and content encodings undone
+    RawStream ──frame──> header block ──fastwarc──> headers, Content-Length ──> content bytes ──> WarcRecord
+    content ──fastwarc──> status, HTTP headers, payload ──undo its codings by fastwarc, last first──> HttpResponse
 
-The framing is read here and not by fastwarc, which stops at the first bad record of a plain file, cannot tell a cut
-record from a whole one, and aborts on some inputs; the tests compare the two.
+Only the framing is done here: fastwarc stops at the first bad record of a plain file and cannot tell a cut record from
+a whole one, nor one that is damaged behind its last byte. The tests compare the two.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import fastwarc.warc
+from fastwarc.stream_io import BrotliReader, ChunkedReader, GzipReader, ZstdReader
+from fastwarc.stream_io import WarcReader as PayloadReader
+from fastwarc.warc import HeaderMap
 
 from rbt.corpus.sources.compression import PIECE_BYTES
 from rbt.corpus.sources.raw import RawStream
 
-MAXIMUM_HEADER_BYTES = 1 << 16
+MAXIMUM_HEADER_BYTES = 1 << 15  # fastwarc's own limit of a header block
 _VERSION = re.compile(rb"WARC/\d")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
-_CHUNK_SIZE = re.compile(rb"\s*([0-9a-fA-F]{1,15})[^\n]{0,1000}\n")
+_CHUNK_SIZE = re.compile(rb"\s*([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]{0,1000})?\r?\n")
+# The first of them tells text from what is compressed: MIME Sniffing Standard, section 3, "binary data byte".
+_BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_BINARY_WITHIN = 1445  # bytes, its "resource header"
+# fastwarc's http_charset keeps quotes, and finds nothing where spaces stand around the equals sign.
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+
+_READERS: dict[str, Callable[[io.BytesIO], PayloadReader]] = {
+    "chunked": ChunkedReader,
+    "gzip": GzipReader,
+    "x-gzip": GzipReader,
+    "deflate": partial(GzipReader, zlib=True),
+    "br": BrotliReader,
+    "zstd": ZstdReader,
+}
+_NO_CODING = frozenset({"", "identity", "utf-8"})
 
 
 @dataclass(frozen=True)
@@ -113,71 +136,96 @@ class WarcReader:
         return b"".join(kept) if length <= self._maximum else b"", read
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what fastwarc raises into ValueError: OSError, and panics of its Rust code, whose type is no Exception.
+
+    A panic's own text is on standard error by then: Rust writes it to the file descriptor, which is the process's.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    except BaseException as error:  # the type of a panic cannot be imported
+        if (type(error).__module__, type(error).__name__) != ("pyo3_runtime", "PanicException"):
+            raise
+        raise ValueError(f"fastwarc panicked: {error}") from error
+
+
 def parse_headers(block: bytes) -> dict[str, str]:
-    """Header fields behind the first line; names in lower case, the first of a name wins, folded lines joined."""
-    headers: dict[str, str] = {}
-    name = ""
-    for line in block.split(b"\n")[1:]:
-        text = line.rstrip(b"\r").decode("utf-8", "replace")
-        if text[:1] in (" ", "\t") and name:
-            headers[name] = f"{headers[name]} {text.strip()}"
-            continue
-        key, colon, value = text.partition(":")
-        name = key.strip().lower()
-        if colon and name not in headers:
-            headers[name] = value.strip()
-        elif name not in headers:
-            name = ""
-    return headers
+    """The fields of a WARC header block, its lines ended by CR LF or LF; none where fastwarc refuses the block."""
+    fields = HeaderMap()
+    with suppress(ValueError), _refusals():
+        fields.parse(io.BytesIO(block.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")))
+        return _first_of_each_name(fields)
+    return {}
+
+
+def _first_of_each_name(fields: HeaderMap) -> dict[str, str]:
+    return {name.lower(): value for name, value in reversed(fields.items())}
 
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An HTTP response, its body as far as its encodings could be undone."""
+    """An HTTP response, its body with all codings undone."""
 
     status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-    @property
-    def mime(self) -> str:
-        """Media type in lower case, without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    @property
-    def charset(self) -> str | None:
-        """The charset parameter of the media type."""
-        found = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", self.headers.get("content-type", ""), re.IGNORECASE)
-        return found[1] if found else None
+    mime: str  # media type in lower case, without parameters
+    charset: str | None  # the parameter of the media type
+    body: bytes
 
 
 def parse_http(content: bytes, maximum_body: int) -> HttpResponse:
-    """Parse a response record's content. Raises ValueError where it is no HTTP response or cannot be decoded."""
-    end = _HEADER_END.search(content)
-    head = content[: end.start()] if end else content
-    status = re.match(rb"HTTP/\d(?:\.\d)?\s+(\d{3})\b", head)
-    if status is None:
-        raise ValueError("expected an HTTP status line")
-    headers = parse_headers(head)
-    body = content[end.end() :] if end else b""
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        body = unchunk(body)
-    encoding = headers.get("content-encoding", "").strip().lower()
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        body = _inflate(body, maximum_body)
-    elif encoding not in ("", "identity", "utf-8"):
-        raise ValueError(f"content encoding {encoding!r}")
-    return HttpResponse(int(status[1]), headers, body)
+    """Parse a response record's content; a body longer than `maximum_body` is cut somewhere behind that length.
+
+    Raises ValueError where the content is no HTTP response or its body cannot be decoded.
+    """
+    record = fastwarc.warc.WarcRecord()
+    record.is_http = True
+    record.set_bytes_content(content)
+    with _refusals():
+        record.parse_http(quirks_mode=True, max_header_len=len(content))
+        status = record.http_headers.status_code if record.is_http_parsed else None
+        if status is None:
+            raise ValueError("expected an HTTP status line")
+        headers, body = _first_of_each_name(record.http_headers), record.reader.read()
+        codings = f"{headers.get('content-encoding', '')},{headers.get('transfer-encoding', '')}".lower().split(",")
+        for coding in reversed(codings):
+            if len(body) <= maximum_body:
+                body = undo(coding.strip(), body, maximum_body)
+        charset = _CHARSET.search(headers.get("content-type", ""))
+        return HttpResponse(status, (record.http_content_type or "").lower(), charset[1] if charset else None, body)
+
+
+def undo(coding: str, body: bytes, maximum: int) -> bytes:
+    """Undo one content or transfer coding, up to a little more than `maximum` bytes.
+
+    Crawlers store bodies they have decoded under the server's headers: text under the name of a compression comes back
+    as it is. Raises ValueError for an unknown coding and for what is neither text nor can be decoded.
+    """
+    if coding in _NO_CODING:
+        return body
+    if coding not in _READERS:
+        raise ValueError(f"content encoding {coding!r}")
+    try:
+        return _READERS[coding](io.BytesIO(body)).read(maximum + 1)
+    except OSError as error:
+        undone = unchunk(body) if coding == "chunked" else _inflate(body, maximum)
+        if undone is not None:
+            return undone
+        if _BINARY.search(body, 0, _BINARY_WITHIN):
+            raise ValueError(f"content encoding {coding!r}: {error}") from error
+        return body
 
 
 def unchunk(body: bytes) -> bytes:
-    """Undo chunked transfer encoding; a body that is not in fact chunked comes back as it is."""
+    """Undo chunks that fastwarc refuses: with extensions, ended by LF or cut. What is not chunked comes back as is."""
     parts: list[bytes] = []
     position = 0
     while position < len(body):
         size = _CHUNK_SIZE.match(body, position)
         if size is None:
-            return body if not parts else b"".join([*parts, body[position:]])
+            return b"".join([*parts, body[position:]])
         length = int(size[1], 16)
         if length == 0:
             break
@@ -187,12 +235,12 @@ def unchunk(body: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _inflate(body: bytes, maximum: int) -> bytes:
-    """Undo gzip, zlib or raw deflate; a body that is not in fact compressed comes back as it is."""
+def _inflate(body: bytes, maximum: int) -> bytes | None:
+    """Undo what fastwarc refuses: raw deflate, gzip and zlib under each other's name or with bytes behind the end."""
     for bits in (47, -15):  # 47: gzip or zlib by its header
-        try:
-            inflated = zlib.decompressobj(bits).decompress(body, maximum + 1)
-        except zlib.error:
-            continue
-        return inflated
-    return body
+        decoder = zlib.decompressobj(bits)
+        with suppress(zlib.error):
+            inflated = decoder.decompress(body, maximum + 1)
+            if decoder.eof or len(inflated) > maximum:
+                return inflated
+    return None

@@ -106,6 +106,7 @@ class _Job:
 
 def _run_job(job: _Job) -> Receipt:
     started = time.time()
+    job.receipt.unlink(missing_ok=True)  # an older one would vouch for files that are about to change
     output = job.function(job.task, job.folder)
     engines.advance_to(job.task.size)
     receipt = Receipt(

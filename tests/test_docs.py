@@ -81,3 +81,10 @@ def test_the_choices_of_the_command_line_are_those_of_the_package() -> None:
     from rbt.packing.packers import PACKERS
 
     assert set(cli.FORMATS) == set(PACKERS)
+
+
+def test_the_listed_checks_are_those_that_tests_carry() -> None:
+    listed = re.findall(r"^\| V(\d+) \|", (ROOT / "docs" / "reproduce.md").read_text("utf-8"), re.M)
+    texts = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    carried = {number for text in texts for number in re.findall(r"def test_v(\d+)_", text)}
+    assert sorted(map(int, listed)) == sorted(map(int, carried))

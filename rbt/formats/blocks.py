@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbt.errors import ArtefactError, ConfigError
-from rbt.formats.tokenizer import BOS, EOS
+from rbt.formats.tokenizer import BOS, EOS, read_tokenizer
 from rbt.formats.tokens import SPLITS, TokenPart, open_array, open_tokens
 from rbt.manifest import Manifest, is_artefact, load_manifest, read_manifest
 
@@ -160,12 +160,21 @@ def choose_index(packed: Path, format: str) -> Path:
 
 
 def open_index(folder: Path, split: str) -> Index:
-    """Open one split of a finished index and the token store beside it. Raises ArtefactError."""
+    """Open one split of a finished index and the token store beside it.
+
+    Raises ArtefactError, also where index, tokens and the tokenizer around them were not made from each other: a
+    replacement that was cut short leaves such a folder.
+    """
     manifest = read_manifest(folder, KIND, VERSION, MADE_BY)
     store = open_tokens(folder.parent / TOKENS_FOLDER)
     if store.manifest.fingerprint != manifest.inputs["tokens"]:
         raise ArtefactError(
             "expected an index over the token store beside it", path=folder, found="one over other tokens",
+            cure=f"run `{MADE_BY} --replace`",
+        )
+    if read_tokenizer(folder.parent).fingerprint != store.manifest.inputs["tokenizer"]:
+        raise ArtefactError(
+            "expected the tokenizer of the token store", path=folder.parent, found="another one",
             cure=f"run `{MADE_BY} --replace`",
         )
     parts = tuple(

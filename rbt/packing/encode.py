@@ -1,4 +1,4 @@
-"""Text to token ids with Hugging Face tokenizers, checked byte by byte.
+"""Text to token ids with Hugging Face tokenizers, their bytes counted.
 
     texts ──BPE alone: no added tokens, no post-processor──> ids (tokens,) uint16 or uint32
 

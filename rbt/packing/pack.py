@@ -33,6 +33,7 @@ from rbt.storage import atomic_path
 
 log = logging.getLogger(__name__)
 SMALLEST_MAX_TOKENS = 3  # <s>, one token, </s>
+INDEX_OPTIONS = ("format", "max_tokens", "separator")  # named, so that a new key leaves the indices there are valid
 
 
 def pack(
@@ -127,7 +128,7 @@ def index_name(config: PackConfig) -> str:
 def make_index(token_store: TokenStore, out: Path, config: PackConfig, engine: Engine, replace: bool) -> Manifest:
     """The index of a packed folder that the configuration asks for, written where it is not there yet."""
     name = index_name(config)
-    options = {key: value for key, value in to_table(config).items() if key != "validation_fraction"}
+    options = {key: value for key, value in to_table(config).items() if key in INDEX_OPTIONS}
     inputs = {"tokens": token_store.manifest.fingerprint}
     identity = Manifest(blocks.KIND, blocks.VERSION, index.STAGE, index.STAGE_VERSION, options, inputs, ())
     if (manifest := finished(out / name, identity, replace)) is not None:

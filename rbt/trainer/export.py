@@ -10,6 +10,7 @@ embedding, so that the file holds each number once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from rbt.config import to_dataclass
 from rbt.errors import ArtefactError
 from rbt.formats import tokenizer
 from rbt.formats.checkpoint import HASH, MODEL, STATE, latest_checkpoint, read_checkpoint
-from rbt.manifest import Manifest, read_json, record_files, to_json, write_manifest
-from rbt.stage import open_out
+from rbt.manifest import Manifest, is_artefact, read_json, record_files, to_json, write_manifest
+from rbt.stage import clear, finished
 from rbt.storage import atomic_path
 from rbt.trainer.batches import FIRST_POSITION
 from rbt.trainer.config import ModelConfig
@@ -137,13 +138,23 @@ def export(run: Path, out: Path, *, replace: bool) -> Path:
     inputs = {"checkpoint": source.fingerprint, "weights": weights}
     facts = {"step": state["step"], "vocab_size": state["config"]["packed"]["vocab_size"]}
     identity = Manifest(KIND, VERSION, STAGE, STAGE_VERSION, {}, inputs, (), facts)
-    if open_out(out, identity, replace) is not None:
+    if finished(out, identity, replace) is not None:
         return out
+    _refuse_other(out)
     with atomic_path(out) as temporary:
         _write(run, checkpoint, state, temporary)
         records = record_files(temporary, (CONFIG, WEIGHTS, *tokenizer.FILES), HASH)
-        write_manifest(temporary, Manifest(KIND, VERSION, STAGE, STAGE_VERSION, {}, inputs, records, facts))
+        write_manifest(temporary, changed(identity, files=records))
+        if is_artefact(out):  # the old model stays until the new one is whole
+            clear(out)
     return out
+
+
+def _refuse_other(out: Path) -> None:
+    if not is_artefact(out) and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ArtefactError(
+            "expected a new or empty folder, or a model", path=out, found="other files", cure="choose another --out"
+        )
 
 
 def _shape_of(folder: Path) -> tuple[ModelConfig, int, int]:

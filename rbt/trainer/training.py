@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -163,7 +163,7 @@ class Training:
         count = min(self.run.validation_rows, index.num_rows)
         seed = validation_seed(self.data.seed)
         epochs, rows = rows_at(np.arange(self.world.rank, count, self.world.size), seed, index.num_rows)
-        rule = MaskingRule(**{**vars(self.rule), "seed": seed})
+        rule = replace(self.rule, seed=seed)
         loss, masked_tokens = 0.0, 0
         self.model.eval()
         for start in range(0, len(rows), self.grid.micro_batch):

@@ -55,7 +55,7 @@ def test_the_article_is_kept_and_what_surrounds_it_is_not() -> None:
     assert article.date == "2017-03-04T05:06:07Z"
 
 
-def test_v02_no_tail_of_an_inline_tag_is_lost() -> None:
+def test_v2_no_tail_of_an_inline_tag_is_lost() -> None:
     inline = (
         "The <b>harbor</b> office <a href='/x'>said</a> on <em>Monday</em>, <span>and <i>so</i> on</span> "
         "it <q>went</q>.<br>Line two."
@@ -64,7 +64,7 @@ def test_v02_no_tail_of_an_inline_tag_is_lost() -> None:
     assert article.text.startswith("The harbor office said on Monday, and so on it went.\nLine two. More words")
 
 
-def test_v02_hostile_pages_return() -> None:
+def test_v2_hostile_pages_return() -> None:
     wide = page().replace(
         b"<blockquote>", b'<table><tr><td colspan="9007199254740992">A cell.</td></tr></table><blockquote>'
     )
@@ -112,7 +112,7 @@ def test_v02_hostile_pages_return() -> None:
         max_size=60,
     )
 )
-def test_v02_no_markup_makes_extraction_fail(parts: list[str]) -> None:
+def test_v2_no_markup_makes_extraction_fail(parts: list[str]) -> None:
     article = extract_article("".join(parts).encode(), None)
     assert "\0" not in article.text
     article.text.encode()

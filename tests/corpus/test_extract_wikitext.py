@@ -62,7 +62,7 @@ After the table.
 Text with gaps, 2 and [[literal]] ''x''."""
 
 
-def test_v01_a_page_becomes_its_running_text() -> None:
+def test_v1_a_page_becomes_its_running_text() -> None:
     assert extract_wikitext(PAGE) == TEXT
 
 
@@ -81,7 +81,7 @@ def test_v01_a_page_becomes_its_running_text() -> None:
         ("5{{ndash}}6{{snd}}7", "5–6 – 7"),
     ],
 )
-def test_v01_templates_that_carry_text_are_rendered(source: str, expected: str) -> None:
+def test_v1_templates_that_carry_text_are_rendered(source: str, expected: str) -> None:
     assert extract_wikitext(source) == expected
 
 
@@ -102,7 +102,7 @@ def test_v01_templates_that_carry_text_are_rendered(source: str, expected: str) 
         ("", ""),
     ],
 )
-def test_v01_links_tags_and_entities(source: str, expected: str) -> None:
+def test_v1_links_tags_and_entities(source: str, expected: str) -> None:
     assert extract_wikitext(source) == expected
 
 
@@ -133,14 +133,14 @@ def test_v01_links_tags_and_entities(source: str, expected: str) -> None:
         "{{Infobox\n| a = b\n| c = {{d\n",
     ],
 )
-def test_v01_markup_that_is_never_closed_swallows_no_other_line(unclosed: str) -> None:
+def test_v1_markup_that_is_never_closed_swallows_no_other_line(unclosed: str) -> None:
     before, after = "The first paragraph has 12 words.", 'The "last" {{nowrap|one}} has [[link|3]] more<ref>x</ref>.'
     text = extract_wikitext(f"{before}\n\nIn the middle {unclosed}\n\n{after}\n\n== Section ==\nThe end.")
     assert text.split("\n\n")[0] == before
     assert text.endswith('The "last" one has 3 more.\n\nThe end.')
 
 
-def test_v01_an_unclosed_reference_does_not_swallow_up_to_the_next_one() -> None:
+def test_v1_an_unclosed_reference_does_not_swallow_up_to_the_next_one() -> None:
     text = extract_wikitext("One.<ref>never closed\nTwo 2 of it.<ref>closed</ref> Three.\n\nFour.")
     assert "Two 2 of it. Three." in text
     assert text.endswith("Four.")

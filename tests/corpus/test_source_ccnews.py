@@ -98,7 +98,7 @@ def test_what_is_no_page_of_the_period_is_counted_by_rule(tmp_path: Path, read_s
 
 
 @pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.9, 0.999])
-def test_v04_a_broken_member_is_quarantined_by_url_and_offset_and_the_others_are_kept(
+def test_v4_a_broken_member_is_quarantined_by_url_and_offset_and_the_others_are_kept(
     place: float, tmp_path: Path, read_source: Any
 ) -> None:
     path = tmp_path / "news.warc.gz"

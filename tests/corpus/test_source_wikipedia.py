@@ -78,7 +78,7 @@ def test_redirects_other_namespaces_and_other_models_are_counted_and_left_out(
     assert outcome.reasons == []
 
 
-def test_v01_an_empty_text_is_an_empty_document_and_swallows_nothing(tmp_path: Path, read_source: Any) -> None:
+def test_v1_an_empty_text_is_an_empty_document_and_swallows_nothing(tmp_path: Path, read_source: Any) -> None:
     path = tmp_path / "dump.xml"
     empty = page(1).replace('<text xml:space="preserve">Some text.</text>', '<text xml:space="preserve" />')
     path.write_text(HEADER + empty + page(2, "Next.") + FOOTER)
@@ -184,7 +184,7 @@ def test_a_page_without_an_end_is_given_up_beyond_the_limit(monkeypatch: pytest.
     assert [one.problem for chunk in chunks for one in cutter.feed(chunk)] == ["too_large", ""]
 
 
-def test_v03_memory_stays_flat_over_ten_thousand_pages(tmp_path: Path) -> None:
+def test_v3_memory_stays_flat_over_ten_thousand_pages(tmp_path: Path) -> None:
     path = tmp_path / "dump.xml.gz"
     text = "A sentence with a [[link]] in it. " * 3
     with gzip.open(path, "wt", compresslevel=1) as stream:

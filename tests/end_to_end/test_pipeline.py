@@ -128,7 +128,7 @@ def test_invariant_1_the_ledger_balances_from_records_to_blocks(built: Any) -> N
     facts = store.manifest.facts["parts"]
     assert sum(part["documents"] for part in facts) == documents == corpus.facts["documents"]
     assert sum(part["bytes"] for part in facts) == size == corpus.facts["bytes"]
-    for name in ("full-sentences-128", "doc-sentences-128"):
+    for name in ("full-sentences-64", "doc-sentences-64"):
         for split in ("train", "validation"):
             index = open_index(built.folder / "packed" / name, split)
             tokens = sum(len(part.tokens.tokens) for part in index.parts)
@@ -159,8 +159,8 @@ def test_decoding_the_token_store_gives_the_corpus_back(built: Any, kept: dict[s
 
 
 def test_doc_sentences_blocks_end_with_their_documents_and_full_ones_cross(built: Any) -> None:
-    doc = open_index(built.folder / "packed" / "doc-sentences-128", "train")
-    full = open_index(built.folder / "packed" / "full-sentences-128", "train")
+    doc = open_index(built.folder / "packed" / "doc-sentences-64", "train")
+    full = open_index(built.folder / "packed" / "full-sentences-64", "train")
 
     def crossing(index: Any) -> int:
         ends = [np.searchsorted(p.tokens.document_ends, p.blocks[:, 0], side="right") for p in index.parts]

@@ -24,8 +24,8 @@ from rbt.corpus.filter import filter_parts
 from rbt.corpus.ingest import VERSION as INGEST_VERSION
 from rbt.corpus.ingest import RawFile, check_not_empty, check_sources, ingest, list_raw_files, source_identity
 from rbt.corpus.report import check_duplicates, write_quarantined, write_removed
-from rbt.corpus.write import VERSION as WRITE_VERSION
 from rbt.corpus.write import SIGNATURES, Selected, plan_parts, write_parts, write_removed_signatures
+from rbt.corpus.write import VERSION as WRITE_VERSION
 from rbt.engine import Engine
 from rbt.formats import parts, quarantine, removals
 from rbt.ledger import Ledger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ def test_invariant_2_a_part_does_not_depend_on_the_cuts_of_what_came_in(cuts: li
         whole, cut = Path(folder) / "whole.arrow", Path(folder) / "cut.arrow"
         write_part(whole, [batch(range(100))])
         edges = sorted({0, 100, *cuts})
-        write_part(cut, [batch(range(100)).slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False)])
+        write_part(cut, [batch(range(100)).slice(a, b - a) for a, b in pairwise(edges)])
         assert whole.read_bytes() == cut.read_bytes()
 
 
@@ -61,7 +62,7 @@ def test_a_file_that_is_cut_or_another_table_is_named(tmp_path: Path) -> None:
 
 def make_corpus(folder: Path, edges: list[int]) -> parts.Corpus:
     facts = []
-    for number, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (start, stop) in enumerate(pairwise(edges)):
         write_part(folder / parts.part_name(number), [batch(range(start, stop))])
         facts.append({"path": parts.part_name(number), "documents": stop - start, "bytes": 1})
     records = record_files(folder, [fact["path"] for fact in facts])

@@ -88,6 +88,20 @@ def test_whatever_shapes_the_output_runs_the_task_again(tmp_path: Path, change: 
     assert len(calls(tmp_path)) == (7 if change.keys() & {"payload", "stamp"} else 12)
 
 
+def test_a_task_that_is_killed_while_it_overwrites_its_files_is_run_again(tmp_path: Path) -> None:
+    """Files of another input under the same names and of the same sizes, and a receipt that fitted what was there."""
+
+    def kill_between_files_and_receipt(task: Task, folder: Path) -> TaskOutput:
+        write_text(folder / "t0.txt", "7")
+        raise KeyboardInterrupt
+
+    run_tasks("square", 1, {}, TASKS[:1], square, tmp_path, LocalEngine(1))
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks("square", 2, {}, TASKS[:1], kill_between_files_and_receipt, tmp_path, LocalEngine(1))
+    run_tasks("square", 1, {}, TASKS[:1], square, tmp_path, LocalEngine(1))
+    assert (tmp_path / "t0.txt").read_text() == "0"
+
+
 def test_v14_a_file_that_was_cut_is_found_and_recomputed(tmp_path: Path) -> None:
     run_tasks("square", 1, {}, TASKS, square, tmp_path, LocalEngine(1))
     (tmp_path / "t5.txt").write_text("2")

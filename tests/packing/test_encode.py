@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rbt.errors import ArtefactError
 from rbt.formats.tokenizer import read_vocab, spell, unspell, write_tokenizer
+from rbt.formats.tokens import token_dtype
 from rbt.packing.bpe import train_merges
 from rbt.packing.encode import Encoder, encode_with_specials, token_text
 
@@ -91,6 +92,10 @@ def test_ids_are_16_bit_as_long_as_they_fit(folder: Path, tmp_path: Path) -> Non
     assert ids.dtype == np.dtype("<u2")
     (empty,) = Encoder(folder).encode([""])
     assert len(empty) == 0 and empty.dtype == np.dtype("<u2")
+
+
+def test_the_type_of_tokens_is_that_of_the_largest_id() -> None:
+    assert [token_dtype(size).str for size in (300, 1 << 16, (1 << 16) + 1)] == ["<u2", "<u2", "<u4"]
 
 
 def test_a_tokenizer_that_loses_bytes_is_an_error(folder: Path, tmp_path: Path) -> None:

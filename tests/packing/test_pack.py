@@ -18,7 +18,7 @@ from rbt.formats.parts import open_corpus, open_table, read_batches
 from rbt.formats.tokenizer import EOS, read_tokenizer, read_vocab, unspell
 from rbt.formats.tokens import SPLITS, TokenPart, open_tokens
 from rbt.formats.verify import verify
-from rbt.manifest import Manifest, read_json
+from rbt.manifest import MANIFEST, Manifest, read_json
 from rbt.packing import store
 from rbt.packing.bpe import train_bpe
 from rbt.packing.config import BpeConfig, PackConfig
@@ -191,6 +191,29 @@ def test_another_tokenizer_needs_replace_and_then_replaces_all(corpus: Path, tok
     run(corpus, other, packed, replace=True)
     run(corpus, other, tmp_path / "fresh")
     assert snapshot(packed) == snapshot(tmp_path / "fresh")
+
+
+def test_an_index_among_tokens_or_a_tokenizer_of_other_runs_is_refused(
+    corpus: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    """What a replacement leaves that was killed, or somebody who copies folders."""
+    packed, other = tmp_path / "packed", tmp_path / "other"
+    run(corpus, tokenizer, packed, DOC)
+    run(corpus, tokenizer, other, changed(DOC, validation_fraction=0.5))
+    shutil.rmtree(other / "doc-sentences-64")
+    shutil.copytree(packed / "doc-sentences-64", other / "doc-sentences-64")
+    with pytest.raises(ArtefactError, match=r"doc-sentences-64: .* found one over other tokens"):
+        open_index(other / "doc-sentences-64", "train")
+    (packed / MANIFEST).unlink()
+    with pytest.raises(ArtefactError, match="expected a finished tokenizer"):
+        open_index(packed / "doc-sentences-64", "train")
+    train_bpe(corpus, tmp_path / "smaller", BpeConfig(350), replace=False)
+    with pytest.raises(ArtefactError, match=r"--replace"):
+        run(corpus, tmp_path / "smaller", packed, DOC)
+    with pytest.raises(ArtefactError, match="expected the tokenizer of the token store"):
+        open_index(packed / "doc-sentences-64", "train")
+    run(corpus, tmp_path / "smaller", packed, DOC, replace=True)
+    assert all(verdict.problems == () for verdict in verify(packed))
 
 
 def test_another_fraction_needs_replace_and_drops_older_indices(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_a_sentence_starts_at_the_token_of_its_first_visible_character(text: str
     assert ends.dtype == np.int64 and ends.tolist() == expected
 
 
+def test_a_sentence_that_starts_between_two_tokens_starts_at_the_second() -> None:
+    """"A" "." blank line "B", then "One" "." " Two", whose last token holds the space and the first letter."""
+    assert sentence_ends("A.\n\nB", "en", np.array([1, 2, 4, 5])).tolist() == [3, 4]
+    assert sentence_ends("One. Two", "en", np.array([3, 4, 8])).tolist() == [2, 3]
+
+
 def test_a_document_without_tokens_has_no_sentence() -> None:
     assert sentence_ends("", "en", np.empty(0, dtype=np.int64)).tolist() == []
 

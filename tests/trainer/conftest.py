@@ -11,7 +11,7 @@ import torch
 
 from rbt.formats import blocks, tokens
 from rbt.formats.blocks import Index, open_index
-from rbt.formats.tokenizer import FILES, write_tokenizer
+from rbt.formats.tokenizer import FILES, KIND, VERSION, write_tokenizer
 from rbt.manifest import Manifest, record_files, write_manifest
 
 VOCAB_SIZE = 261  # four specials, 256 bytes, <mask>
@@ -87,6 +87,10 @@ def write_packed(
     store = folder / "tokens"
     store.mkdir(parents=True)
     write_tokenizer(folder, [])
+    tokenizer = Manifest(
+        KIND, VERSION, "bpe", 1, {}, {}, record_files(folder, FILES), {"vocab_size": VOCAB_SIZE, "merges": 0}
+    )
+    write_manifest(folder, tokenizer)
     parts = [("train", documents) for documents in train] + [("validation", documents) for documents in validation]
     stems = [tokens.part_stem(split, number) for number, (split, _) in enumerate(parts)]
     names = [name for stem, (_, part) in zip(stems, parts, strict=True) for name in write_token_part(store, stem, part)]
@@ -95,7 +99,8 @@ def write_packed(
         "parts": [{"stem": stem, "split": split} for stem, (split, _) in zip(stems, parts, strict=True)],
     }
     manifest = Manifest(
-        tokens.KIND, tokens.VERSION, "tokens", 1, {}, {"corpus": str(len(train))}, record_files(store, names), facts
+        tokens.KIND, tokens.VERSION, "tokens", 1, {},
+        {"corpus": str(len(train)), "tokenizer": tokenizer.fingerprint}, record_files(store, names), facts,
     )
     write_manifest(store, manifest)
     for format, cut in (("full-sentences", full_blocks), ("doc-sentences", document_blocks)):

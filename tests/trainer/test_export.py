@@ -198,6 +198,31 @@ def test_another_export_needs_replace(run: Path, tmp_path: Path) -> None:
     assert load_manifest(out).facts["step"] == 2
 
 
+def test_a_replacement_that_fails_leaves_the_model_that_was_there(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "run"
+    save_step(own, 1)
+    out = export(own, tmp_path / "model", replace=False)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    save_step(own, 2)
+
+    def fill_up(*arguments: object, **options: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr("rbt.trainer.export.save_file", fill_up)
+        export(own, out, replace=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "run"]
+
+
+def test_a_folder_of_an_unfinished_stage_is_no_place_for_a_model(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus" / "work").mkdir(parents=True)
+    with pytest.raises(ArtefactError, match="expected a new or empty folder"):
+        export(run, tmp_path / "corpus", replace=True)
+
+
 def test_folders_that_cannot_be_exported_or_read_are_named(run: Path, exported: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="expected a run with a checkpoint"):
         export(tmp_path, tmp_path / "model", replace=False)

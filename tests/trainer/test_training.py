@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,18 +18,20 @@ from torch import Tensor
 
 from rbt.errors import ConfigError
 from rbt.formats.blocks import Index, open_index
-from rbt.trainer.batches import read_batch
-from rbt.trainer.config import DataConfig, ModelConfig, RunConfig
+from rbt.trainer.batches import Grid, read_batch, read_steps
+from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.device_masking import mask_batch
 from rbt.trainer.distributed import World, choose_device
-from rbt.trainer.masking import masking_rule
+from rbt.trainer.masking import masking_rule, validation_seed
 from rbt.trainer.model import build_model
+from rbt.trainer.optim import build_optimizer, learning_rate
 from rbt.trainer.order import rows_at, step_positions
-from rbt.trainer.training import auto_micro_batch, autocast, batch_loss, grid_for, seed_dropout
+from rbt.trainer.training import Training, auto_micro_batch, autocast, batch_loss, grid_for, seed_dropout
 
 SCRIPT = Path(__file__).with_name("rank_gradients.py")
 INDEX = "doc-sentences-32"
 SHAPE = ModelConfig(layers=1, hidden=16, heads=2, feed_forward=24, dropout=0.0, attention_dropout=0.0)
+SCHEDULE = ScheduleConfig(max_steps=5, warmup_steps=2)
 
 
 def free_port() -> int:
@@ -100,6 +105,59 @@ def test_v39_micro_batches_have_unequal_numbers_of_masked_tokens(packed: Path) -
     assert len(counts) == 2
 
 
+def training_of(
+    index: Index, grid: Grid, *, dropout: float = 0.0, schedule: ScheduleConfig = SCHEDULE,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> Training:
+    """A training of a fresh model on this process alone, as the rank of `grid`."""
+    data, world = DataConfig(global_batch=16), World(grid.rank, grid.world_size, torch.device("cpu"), False)
+    model = build_model(dataclasses.replace(SHAPE, dropout=dropout), index.vocab_size, index.max_tokens, 1)
+    rule, run = masking_rule(data, index.vocab_size), RunConfig(validation_rows=7, precision=precision)
+    return Training(world, model, model, build_optimizer(model, schedule), rule, grid, data, schedule, run)
+
+
+def test_v43_an_update_has_the_rate_of_its_number(full_index: Index) -> None:
+    training = training_of(full_index, Grid(0, 1, 16))
+    for update, batches in enumerate(read_steps(full_index, training.grid, 1, 16, 0, 5), start=1):
+        training.step(update, batches, False)
+        assert training.optimizer.param_groups[0]["lr"] == learning_rate(update, SCHEDULE)
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.01])
+def test_a_step_clips_where_asked_and_reports_the_norm_before(full_index: Index, limit: float) -> None:
+    training = training_of(full_index, Grid(0, 1, 16), schedule=dataclasses.replace(SCHEDULE, clip_norm=limit))
+    (batches,) = read_steps(full_index, training.grid, 1, 16, 0, 1)
+    norm = training.step(1, batches, False).gradient_norm
+    gradients = [parameter.grad for parameter in training.model.parameters() if parameter.grad is not None]
+    left = float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt())
+    assert norm > 0.1
+    assert left == pytest.approx(limit or norm, rel=1e-3)
+
+
+def test_micro_batches_are_numbered_over_all_ranks_for_dropout(
+    full_index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[tuple[int, int, int]] = []
+    monkeypatch.setattr("rbt.trainer.training.seed_dropout", lambda *key: seeds.append(key))
+    for rank in range(2):
+        training = training_of(full_index, Grid(rank, 2, 3), dropout=0.1)
+        (batches,) = read_steps(full_index, training.grid, 1, 16, 4, 5)
+        training.step(5, batches, False)
+    assert seeds == [(1, 5, number) for number in range(6)]
+
+
+def test_validation_is_the_mean_over_fixed_masks_without_dropout(document_index: Index) -> None:
+    training = training_of(document_index, Grid(0, 1, 3), dropout=0.5)
+    seed = validation_seed(1)
+    epochs, rows = rows_at(np.arange(7), seed, document_index.num_rows)
+    batch = read_batch(document_index, rows, epochs)
+    masked = mask_batch(batch, dataclasses.replace(training.rule, seed=seed))
+    with torch.no_grad():
+        expected = float(batch_loss(training.model.eval(), batch, masked)) / len(masked.labels)
+    training.model.train()
+    assert training.validate(document_index) == pytest.approx(expected, rel=1e-5)
+
+
 def test_dropout_is_a_function_of_seed_step_and_micro_batch() -> None:
     drawn = set()
     for key in ((1, 1, 0), (1, 1, 1), (1, 2, 0), (2, 1, 0)):
@@ -128,6 +186,18 @@ def test_precision_is_float32_on_a_cpu_unless_bfloat16_is_asked_for() -> None:
         assert not torch.is_autocast_enabled("cpu")
     with autocast(torch.device("cpu"), "bfloat16"):
         assert torch.is_autocast_enabled("cpu")
+
+
+def test_a_step_and_a_validation_have_the_precision_that_is_asked_for(full_index: Index) -> None:
+    numbers = []
+    for precision in ("float32", "bfloat16"):
+        training = training_of(full_index, Grid(0, 1, 8), precision=precision)  # type: ignore[arg-type]
+        (batches,) = read_steps(full_index, training.grid, 1, 16, 0, 1)
+        result = training.step(1, batches, False)
+        numbers.append([result.local_loss / result.masked_tokens, result.gradient_norm, training.validate(full_index)])
+    for exact, rough in zip(*numbers, strict=True):
+        assert rough != exact
+        assert rough == pytest.approx(exact, rel=0.02)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

@@ -73,6 +73,13 @@ def sweep(folder: Path) -> None:
         _remove(leftover)
 
 
+def sweep_siblings(path: Path) -> None:
+    """Delete what killed processes left beside `path` while they wrote it."""
+    for leftover in list(path.parent.glob(f"{TEMPORARY}*-{path.name}")):
+        if leftover.name.removeprefix(TEMPORARY).removesuffix(f"-{path.name}").isdigit():
+            _remove(leftover)
+
+
 def new_hash(algorithm: str) -> Any:
     """A running hash: "xxh3" (128 bits, needs xxhash) or "blake2b" (128 bits, standard library)."""
     if algorithm == "blake2b":

@@ -154,6 +154,6 @@ def finish(
     """Drop what an older run left in a folder, check the ledger, and write the manifest."""
     records = tuple(record for receipt in receipts for record in receipt.files)
     ledger.chain([identity.stage])
-    for stale in {path.name for path in folder.iterdir()} - {record.path for record in records}:
+    for stale in {path.name for path in folder.iterdir() if path.is_file()} - {record.path for record in records}:
         (folder / stale).unlink()
     return write_manifest(folder, changed(identity, files=records, facts=facts, ledger=ledger))

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rbt.config import to_dataclass
-from rbt.errors import ArtefactError
+from rbt.errors import ArtefactError, RbtError
 from rbt.formats import tokenizer
 from rbt.formats.checkpoint import HASH, MODEL, STATE, latest_checkpoint, read_checkpoint
 from rbt.manifest import Manifest, is_artefact, read_json, record_files, to_json, write_manifest
 from rbt.stage import clear, finished
-from rbt.storage import atomic_path
+from rbt.storage import atomic_path, sweep_siblings
 from rbt.trainer.batches import FIRST_POSITION
 from rbt.trainer.config import ModelConfig
 from rbt.trainer.model import INITIAL_DEVIATION, NORM_EPSILON, Roberta, empty_model
@@ -127,7 +128,8 @@ def _write(run: Path, checkpoint: Path, state: Mapping[str, Any], folder: Path) 
 def export(run: Path, out: Path, *, replace: bool) -> Path:
     """Write a run's newest checkpoint as a Hugging Face folder; return `out`.
 
-    Raises ArtefactError where the run has no whole checkpoint, or `out` holds something else and `replace` is off.
+    Raises ArtefactError where the run has no whole checkpoint, or `out` holds something else and `replace` is off;
+    RbtError where there is no room. A model that is replaced stays until the new one is whole.
     """
     checkpoint = latest_checkpoint(run)
     if checkpoint is None:
@@ -141,12 +143,16 @@ def export(run: Path, out: Path, *, replace: bool) -> Path:
     if finished(out, identity, replace) is not None:
         return out
     _refuse_other(out)
-    with atomic_path(out) as temporary:
-        _write(run, checkpoint, state, temporary)
-        records = record_files(temporary, (CONFIG, WEIGHTS, *tokenizer.FILES), HASH)
-        write_manifest(temporary, changed(identity, files=records))
-        if is_artefact(out):  # the old model stays until the new one is whole
-            clear(out)
+    sweep_siblings(out)
+    try:
+        with atomic_path(out) as temporary:
+            _write(run, checkpoint, state, temporary)
+            records = record_files(temporary, (CONFIG, WEIGHTS, *tokenizer.FILES), HASH)
+            write_manifest(temporary, changed(identity, files=records))
+            if is_artefact(out):  # the old model stays until the new one is whole
+                clear(out)
+    except (OSError, SafetensorError) as error:
+        raise RbtError("expected room for a model", path=out, found=str(error), cure="free some space") from error
     return out
 
 
@@ -188,6 +194,8 @@ def load_model(folder: Path) -> Roberta:
         raise ArtefactError(
             "expected the weights of a masked-language model", path=folder / WEIGHTS, found=f"no {error}"
         ) from error
+    except SafetensorError as error:
+        raise ArtefactError("expected a safetensors file", path=folder / WEIGHTS, found=str(error)) from error
     model = empty_model(config, vocab_size, max_tokens)
     model.load_state_dict(tensors)
     return model

@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recipe.section("model", ModelConfig), recipe.section("data", DataConfig),
             recipe.section("schedule", ScheduleConfig), recipe.section("run", RunConfig),
         )
-    except RbtError as error:
+    except (RbtError, OSError) as error:  # a full disk, a missing permission: the system's words name the file
         sys.stderr.write(f"Error: {error}\n")
         return 2
     return 0

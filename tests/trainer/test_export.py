@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rbt.config import to_table
-from rbt.errors import ArtefactError, InputError
+from rbt.errors import ArtefactError, InputError, RbtError
 from rbt.formats.checkpoint import STATE
 from rbt.formats.tokenizer import FILES, PAD, write_tokenizer
 from rbt.manifest import MANIFEST, load_manifest
@@ -210,11 +210,19 @@ def test_a_replacement_that_fails_leaves_the_model_that_was_there(
     def fill_up(*arguments: object, **options: object) -> None:
         raise OSError("no space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+    with monkeypatch.context() as patch, pytest.raises(RbtError, match=r"model: expected room for a model.*no space"):
         patch.setattr("rbt.trainer.export.save_file", fill_up)
         export(own, out, replace=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "run"]
+
+
+def test_what_a_killed_export_left_is_swept_and_nothing_else(run: Path, tmp_path: Path) -> None:
+    for name in (".tmp-77-model", ".tmp-77-my-model", ".tmp-x-model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"half")
+    export(run, tmp_path / "model", replace=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-77-my-model", ".tmp-x-model", "model"]
 
 
 def test_a_folder_of_an_unfinished_stage_is_no_place_for_a_model(run: Path, tmp_path: Path) -> None:
@@ -235,6 +243,9 @@ def test_folders_that_cannot_be_exported_or_read_are_named(run: Path, exported: 
         load_model(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ArtefactError, match=r"expected model\.safetensors"):
+        load_model(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ArtefactError, match=r"model\.safetensors: expected a safetensors file"):
         load_model(tmp_path)
 
 

@@ -299,6 +299,16 @@ def test_the_module_reports_an_error_in_one_line(
     assert error.startswith("Error: nowhere: expected an index")
 
 
+def test_the_module_reports_a_file_it_may_not_write_in_one_line(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(["--packed", str(packed), "--format", "doc-sentences", "--out", "file/run", *settings()]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ") and "file/run" in error and error.count("\n") == 1
+
+
 def torchrun(packed: Path, out: Path, ranks: int, arguments: list[str]) -> subprocess.Popen[str]:
     """Start `torchrun -m rbt.trainer.pretrain` on `ranks` processes."""
     command = [

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -146,7 +147,9 @@ def test_micro_batches_are_numbered_over_all_ranks_for_dropout(
     assert seeds == [(1, 5, number) for number in range(6)]
 
 
-def test_validation_is_the_mean_over_fixed_masks_without_dropout(document_index: Index) -> None:
+def test_validation_is_the_mean_over_fixed_masks_without_dropout_whatever_the_ranks(
+    document_index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
     training = training_of(document_index, Grid(0, 1, 3), dropout=0.5)
     seed = validation_seed(1)
     epochs, rows = rows_at(np.arange(7), seed, document_index.num_rows)
@@ -156,6 +159,13 @@ def test_validation_is_the_mean_over_fixed_masks_without_dropout(document_index:
         expected = float(batch_loss(training.model.eval(), batch, masked)) / len(masked.labels)
     training.model.train()
     assert training.validate(document_index) == pytest.approx(expected, rel=1e-5)
+    shares: list[Sequence[float]] = []
+    monkeypatch.setattr(World, "sum", lambda self, values: shares.append(values) or list(values))
+    for rank in range(2):
+        training_of(document_index, Grid(rank, 2, 3)).validate(document_index)
+    loss, masked_tokens = np.sum(shares, axis=0)
+    assert masked_tokens == len(masked.labels)
+    assert loss / masked_tokens == pytest.approx(expected, rel=1e-5)
 
 
 def test_dropout_is_a_function_of_seed_step_and_micro_batch() -> None:

@@ -188,7 +188,7 @@ def parse_http(content: bytes, maximum_body: int) -> HttpResponse:
         status = record.http_headers.status_code if record.is_http_parsed else None
         if status is None:
             raise ValueError("expected an HTTP status line")
-        headers, body = _first_of_each_name(record.http_headers), record.reader.read()
+        headers, body = _first_of_each_name(record.http_headers), record.reader.read(len(content))
         codings = f"{headers.get('content-encoding', '')},{headers.get('transfer-encoding', '')}".lower().split(",")
         for coding in reversed(codings):
             if len(body) <= maximum_body:

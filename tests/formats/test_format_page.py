@@ -1,0 +1,59 @@
+"""The order and the masks as docs/formats.md writes them are those of the package."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbt import rng
+from rbt.trainer.config import DataConfig
+from rbt.trainer.masking import mask_block, masking_rule
+from rbt.trainer.order import permute
+
+PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    """What the page's Python defines, its examples checked."""
+    test = doctest.DocTestParser().get_doctest(PAGE.read_text("utf-8"), {}, PAGE.name, str(PAGE), 0)
+    outcome = doctest.DocTestRunner().run(test, clear_globs=False)
+    assert outcome.attempted > 8
+    assert outcome.failed == 0
+    return test.globs
+
+
+@given(keys=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4), text=st.text(max_size=9))
+def test_hashes_are_those_of_the_page(page: dict[str, Any], keys: list[int], text: str) -> None:
+    assert int(rng.hash_keys(*keys)) == page["hash_keys"](*keys)
+    assert rng.hash_text(text) == page["hash_text"](text)
+
+
+@given(
+    num_rows=st.integers(1, 10**6), seed=st.integers(0, 2**62), epoch=st.integers(0, 1000), place=st.floats(0, 0.999),
+)
+def test_v32_the_order_is_that_of_the_page(
+    page: dict[str, Any], num_rows: int, seed: int, epoch: int, place: float
+) -> None:
+    position = int(place * num_rows)
+    assert int(permute(position, seed, epoch, num_rows)) == page["permute"](position, seed, epoch, num_rows)
+
+
+@given(
+    length=st.integers(1, 60), seed=st.integers(0, 2**62), epoch=st.integers(0, 1000), block=st.integers(0, 2**40),
+    fairseq=st.booleans(), fraction=st.sampled_from([0.0, 0.15, 0.4, 1.0]),
+)
+def test_v35_masks_are_those_of_the_page(
+    page: dict[str, Any], length: int, seed: int, epoch: int, block: int, fairseq: bool, fraction: float
+) -> None:
+    ids = [0, *((7 * seed + 13 * np.arange(length)) % 290 + 4).tolist(), 2]
+    data = DataConfig(seed=seed, masked_fraction=fraction, masking="fairseq" if fairseq else "rbt")
+    inputs, selected = mask_block(np.array(ids), masking_rule(data, 295), epoch, block)
+    expected = page["mask"](ids, 295, seed, epoch, block, masked=fraction, fairseq=fairseq)
+    assert (selected.tolist(), inputs[selected].tolist()) == expected

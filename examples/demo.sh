@@ -22,6 +22,6 @@ Try next, in that folder:
   rbt corpus show --random 1               a document
   rbt corpus why wikipedia:241             why a document is not in the corpus
   rbt pack --format doc-sentences          another format over the same tokens
-  rbt pretrain --set schedule.max_steps=3000 --out longer
+  rbt pretrain --set schedule.max_steps=5000 --out longer
 and docs/reproduce.md for the paper's recipe.
 END

@@ -73,10 +73,12 @@ def _start_worker(counter: Any) -> None:
 
 
 class LocalEngine:
-    """Spawned processes on this machine. `workers` = 0 takes every core."""
+    """Spawned processes on this machine, kept from stage to stage. `workers` = 0 takes every core."""
 
     def __init__(self, workers: int = 0) -> None:
         self.workers = workers or available_cores()
+        self._pool: ProcessPoolExecutor | None = None
+        self._counter: Any = None
 
     def map(
         self, function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], on_advance: Callable[[int], object]
@@ -100,28 +102,37 @@ class LocalEngine:
     def _in_processes(
         self, function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], on_advance: Callable[[int], object]
     ) -> Iterator[ResultT]:
-        context = multiprocessing.get_context("spawn")
-        counter = context.Value("q", 0)
-        seen = 0
-        pool = ProcessPoolExecutor(
-            min(self.workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(counter,)
-        )
+        pool = self._open_pool()
+        seen = self._counter.value
+        finished = False
         try:
             running: set[Future[ResultT]] = {pool.submit(function, task) for task in tasks}
             while running:
                 done, running = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                units = counter.value
+                units = self._counter.value
                 on_advance(units - seen)
                 seen = units
                 for future in done:
                     yield future.result()
+            finished = True
         except BrokenProcessPool as error:
             raise RbtError(
                 "expected every worker to finish", found="a worker that died (killed, or out of memory)",
                 cure="run the same command again: finished tasks are kept; use fewer --workers if memory is short",
             ) from error
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            if not finished:  # what is at work ends, what waits is not begun
+                self._pool = None
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _open_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._counter = context.Value("q", 0)
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=context, initializer=_start_worker, initargs=(self._counter,)
+            )
+        return self._pool
 
 
 def make_engine(name: str, workers: int) -> Engine:

@@ -123,6 +123,18 @@ def test_a_worker_that_dies_is_one_clear_error(tmp_path: Path) -> None:
         run_tasks("square", 1, {}, TASKS, die_on_three, tmp_path, LocalEngine(2))
 
 
+def test_workers_are_kept_from_stage_to_stage_and_replaced_after_a_death(tmp_path: Path) -> None:
+    engine = LocalEngine(2)
+    run_tasks("square", 1, {}, TASKS, square, tmp_path / "a", engine)
+    pool = engine._pool
+    run_tasks("square", 1, {}, TASKS, square, tmp_path / "b", engine)
+    assert engine._pool is pool
+    with pytest.raises(RbtError, match="a worker that died"):
+        run_tasks("square", 1, {}, TASKS, die_on_three, tmp_path / "c", engine)
+    receipts = run_tasks("square", 1, {}, TASKS, square, tmp_path / "c", engine)
+    assert [receipt.result["square"] for receipt in receipts] == [0, 1, 4, 9, 16, 25]
+
+
 def test_an_unknown_engine_and_a_negative_number_of_workers_are_refused() -> None:
     with pytest.raises(ConfigError, match="'ray'"):
         make_engine("ray", 0)

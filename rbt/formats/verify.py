@@ -15,7 +15,7 @@ from rbt.formats.corpus_check import check_corpus
 from rbt.formats.tokenizer_check import check_tokenizer
 from rbt.ledger import Ledger
 from rbt.manifest import MANIFEST, Manifest, load_manifest
-from rbt.progress import progress
+from rbt.progress import Bar, progress
 
 MODEL_KIND = "model"
 
@@ -58,29 +58,31 @@ def find_artefacts(folder: Path) -> list[Path]:
 
 def verify(folder: Path) -> Iterator[Verdict]:
     """Verify every artefact in `folder`, one verdict each."""
-    for artefact in find_artefacts(folder):
-        yield verify_one(artefact)
+    artefacts = find_artefacts(folder)
+    total = sum(path.stat().st_size for artefact in artefacts for path in artefact.iterdir() if path.is_file())
+    with progress("verify", total, "B") as bar:
+        for artefact in artefacts:
+            yield verify_one(artefact, bar)
 
 
-def verify_one(folder: Path) -> Verdict:
+def verify_one(folder: Path, bar: Bar) -> Verdict:
     """Verify one artefact by its manifest."""
     try:
         manifest = load_manifest(folder)
     except ArtefactError as error:
         return Verdict(folder, "unknown", 0, 0, (str(error),))
     size = sum(record.size for record in manifest.files)
-    problems = [*_damages(folder, manifest), *_imbalances(manifest.ledger)]
+    problems = [*_damages(folder, manifest, bar), *_imbalances(manifest.ledger)]
     if not problems:  # a damaged file would only be reported twice
         problems = CHECKS[manifest.kind](folder) if manifest.kind in CHECKS else [f"unknown kind {manifest.kind!r}"]
     return Verdict(folder, manifest.kind, len(manifest.files), size, tuple(problems))
 
 
-def _damages(folder: Path, manifest: Manifest) -> Iterator[str]:
-    with progress(f"verify {manifest.kind}", sum(record.size for record in manifest.files), "B") as bar:
-        for record in manifest.files:
-            if damage := record.damage(folder):
-                yield f"{record.path}: {damage}"
-            bar.update(record.size)
+def _damages(folder: Path, manifest: Manifest, bar: Bar) -> Iterator[str]:
+    for record in manifest.files:
+        if damage := record.damage(folder):
+            yield f"{record.path}: {damage}"
+        bar.update(record.size)
 
 
 def _imbalances(ledger: Ledger) -> Iterator[str]:

@@ -332,6 +332,7 @@ def test_v42_torchrun_resumes_on_another_number_of_ranks(packed: Path, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler imports parts of torch that are one
 def test_a_compiled_model_trains_as_one_that_is_not(packed: Path, tmp_path: Path) -> None:
     """Without dropout, whose numbers a compiled model draws in another way; a run may change over."""
     reference = records(train(packed, tmp_path / "reference", model=CALM))

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rbt.formats import blocks, tokens
+from rbt.formats import blocks, tokenizer, tokens
 from rbt.formats.blocks import Index, open_index
 from rbt.manifest import Manifest, record_files, write_manifest
 from rbt.trainer.batches import Batch, Grid, read_batch
@@ -58,7 +58,9 @@ def random_index(folder: Path, rows: int, vocab_size: int) -> Index:
     np.save(index / "train-00000.rows.npy", np.arange(rows + 1))
     facts = {"vocab_size": vocab_size, "parts": [{"stem": "train-00000", "split": "train"}]}
     files = record_files(store, [path.name for path in sorted(store.iterdir())], "blake2b")
-    manifest = write_manifest(store, Manifest(tokens.KIND, tokens.VERSION, "tokens", 1, {}, {}, files, facts))
+    of_tokenizer = write_manifest(folder, Manifest(tokenizer.KIND, tokenizer.VERSION, "bpe", 1, {}, {}, ()))
+    origin = {"tokenizer": of_tokenizer.fingerprint}
+    manifest = write_manifest(store, Manifest(tokens.KIND, tokens.VERSION, "tokens", 1, {}, origin, files, facts))
     config = {"format": "full-sentences", "max_tokens": MAX_TOKENS, "separator": "document"}
     inputs = {"tokens": manifest.fingerprint}
     files = record_files(index, [path.name for path in sorted(index.iterdir())], "blake2b")
@@ -114,14 +116,16 @@ def peer_rate(index: Index, rows: int, repeats: int, folder: Path) -> float | No
     return count / median_seconds(lambda: [collator(cut) for cut in cuts], repeats, torch.device("cpu"))
 
 
-def step_rate(index: Index, size: str, rows: int, steps: int, device: torch.device) -> tuple[float, float]:
+def step_rate(
+    index: Index, size: str, rows: int, steps: int, device: torch.device, compiled: bool
+) -> tuple[float, float]:
     """(tokens a second, FLOP a token) of training steps with one micro-batch of `rows` rows."""
     model = ModelConfig(size=size)  # type: ignore[arg-type]
     data = DataConfig(global_batch=rows, micro_batch=rows)
     schedule, world = ScheduleConfig(), World(0, 1, device, False)
     network = build_model(model, index.vocab_size, MAX_TOKENS, 1).to(device)
     training = Training(
-        world, network, wrap(network, world, False), build_optimizer(network, schedule),
+        world, network, wrap(network, world, compiled), build_optimizer(network, schedule),
         masking_rule(data, index.vocab_size), Grid(0, 1, rows), data, schedule, RunConfig(),
     )
     epochs, numbers = rows_at(np.arange(rows), 1, index.num_rows)
@@ -141,6 +145,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--compile", action="store_true", help="run the step through torch.compile")
     options = parser.parse_args()
     device = choose_device(options.device, 0)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
@@ -153,10 +158,10 @@ def main() -> None:
             print(f"{what:<28}{rate / 1e6:10.2f} M tokens/s")
         if (peer := peer_rate(index, min(options.rows, 1024), options.repeats, folder)) is not None:
             print(f"{'transformers collator':<28}{peer / 1e6:10.2f} M tokens/s")
-        rate, flops = step_rate(index, options.size, options.step_rows, options.steps, device)
+        rate, flops = step_rate(index, options.size, options.step_rows, options.steps, device, options.compile)
     peak = peak_flops(name)
     share = f", {rate * flops / peak:.1%} of the peak" if peak else ""
-    what = f"training step, {options.size}"
+    what = f"training step, {options.size}{', compiled' if options.compile else ''}"
     print(f"{what:<28}{rate / 1e6:10.4f} M tokens/s, {rate * flops / 1e12:.3f} TFLOP/s{share}")
 
 

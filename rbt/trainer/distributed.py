@@ -76,6 +76,7 @@ def join(setting: str) -> Iterator[World]:
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), device, True)
+        distributed.barrier()  # gloo aborts in a rank whose peer has already left
     finally:
         distributed.destroy_process_group()
 

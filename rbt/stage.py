@@ -151,17 +151,28 @@ def run_tasks(
 
 
 @contextmanager
-def exclusive(out: Path) -> Iterator[None]:
-    """Hold OUT for one process: a second run is an error, and leftovers of a killed one are swept."""
+def exclusive(out: Path, kind: str) -> Iterator[None]:
+    """Hold OUT for one process: a second run is an error, and leftovers of a killed one are swept.
+
+    OUT/work/lock says what kind of output OUT is for, finished or not; another kind is an ArtefactError.
+    """
     refuse_foreign(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
-    with (out / WORK / "lock").open("w") as lock:
+    with (out / WORK / "lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ArtefactError(
                 "expected no other run on this folder", path=out, found="one at work", cure="wait for it, or end it"
             ) from error
+        lock.seek(0)
+        if (before := lock.read()) not in ("", kind):
+            raise ArtefactError(
+                f"expected a {kind}, or a new folder", path=out, found=f"a {before}", cure="choose another --out"
+            )
+        if not before:
+            lock.write(kind)
+            lock.flush()
         sweep(out)
         yield
 

@@ -234,7 +234,18 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
-    with exclusive(tmp_path), pytest.raises(ArtefactError, match="one at work"), exclusive(tmp_path):
+    with exclusive(tmp_path, "a"), pytest.raises(ArtefactError, match="one at work"), exclusive(tmp_path, "a"):
+        pass
+
+
+def test_an_unfinished_output_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "out", "corpus"):
+        pass
+    with pytest.raises(ArtefactError, match="expected a tokenizer, or a new folder; found a corpus"), exclusive(
+        tmp_path / "out", "tokenizer"
+    ):
+        pass
+    with exclusive(tmp_path / "out", "corpus"):
         pass
 
 

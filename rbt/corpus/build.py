@@ -44,7 +44,7 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
     """Build the corpus of a recipe in `out`, or find that it is there. Raises InputError, ArtefactError."""
     config = recipe.section("corpus", CorpusConfig)
     files = list_raw_files(recipe.sources(SourceConfig), recipe.base)
-    with exclusive(out):
+    with exclusive(out, parts.KIND):
         finished = find_finished(recipe, files, out, replace)
         if finished is not None:
             log.info("%s: already built from this recipe", out)

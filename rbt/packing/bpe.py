@@ -46,7 +46,7 @@ def train_bpe(corpus: Path, out: Path, config: BpeConfig, *, replace: bool) -> M
     if opened.documents() == 0:
         raise ArtefactError("expected at least one document", path=corpus, found="none")
     identity = Manifest(KIND, VERSION, STAGE, STAGE_VERSION, to_table(config), {"corpus": opened.fingerprint}, ())
-    with exclusive(out):
+    with exclusive(out, KIND):
         if (manifest := open_out(out, identity, replace)) is not None:
             log.info("%s: already trained on this corpus", out)
             return manifest

@@ -45,7 +45,7 @@ def pack(
     """
     check_config(config)
     opened, identity = open_corpus(corpus), read_tokenizer(tokenizer)
-    with exclusive(out):
+    with exclusive(out, "packed folder"):
         copy_tokenizer(tokenizer, identity, out, replace)
         token_store = make_tokens(opened, identity, out, config.validation_fraction, engine, replace)
         return make_index(token_store, out, config, engine, replace)

@@ -106,7 +106,7 @@ def open_run(out: Path, packed: Path, tables: Tables, world: World) -> Iterator[
         world.from_first(0)
         yield
         return
-    with exclusive(out):
+    with exclusive(out, "run"):
         for name in tokenizer.FILES:
             with atomic_path(out / name) as temporary:
                 shutil.copyfile(packed / name, temporary)

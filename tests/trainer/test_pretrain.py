@@ -222,7 +222,7 @@ def test_a_folder_with_other_files_is_refused(packed: Path, tmp_path: Path) -> N
 
 
 def test_a_second_process_on_one_run_is_refused(packed: Path, straight: Path) -> None:
-    with exclusive(straight), pytest.raises(ArtefactError, match="expected no other run on this folder"):
+    with exclusive(straight, "run"), pytest.raises(ArtefactError, match="expected no other run on this folder"):
         train(packed, straight)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from rbt import __version__
 from rbt.config import DEFAULT_RECIPE, Recipe, load_recipe, recipe_names, shipped_recipe
@@ -32,6 +33,12 @@ class OneLineError(click.ClickException):
     exit_code = 2
 
 
+class Interrupted(click.ClickException):
+    """Ctrl-C: one line, and the exit code that shells give to an interrupt."""
+
+    exit_code = 130
+
+
 class RbtGroup(click.Group):
     """Lists commands in the order of the work, and turns errors that are not bugs into one line."""
 
@@ -43,10 +50,17 @@ class RbtGroup(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:  # click would put the usage above it
+            command = error.ctx.command_path if error.ctx else ctx.command_path
+            raise OneLineError(f"{error.format_message()} (see `{command} --help`)") from error
         except RbtError as error:
             raise OneLineError(str(error)) from error
         except OSError as error:  # a full disk, a missing permission: the system's words name the file
             raise OneLineError(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; the same command, run again, keeps what is finished") from error
 
 
 def _configure(quiet: bool) -> None:

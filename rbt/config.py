@@ -79,16 +79,23 @@ def _read(recipe: str | None) -> tuple[str, Path, str]:
     """(origin, base, text) of a recipe file, a shipped name, or ./rbt.toml where there is one."""
     if recipe is None:
         default = Path(DEFAULT_RECIPE)
-        return (str(default), Path(), default.read_text("utf-8")) if default.is_file() else ("defaults", Path(), "")
+        return (str(default), Path(), _read_text(default)) if default.is_file() else ("defaults", Path(), "")
     path = Path(recipe)
     if path.is_file():
-        return str(path), path.parent, path.read_text("utf-8")
+        return str(path), path.parent, _read_text(path)
     if recipe in recipe_names():
         return f"recipe {recipe}", Path(), shipped_recipe(recipe)
     raise ConfigError(
         "expected a recipe file or a shipped recipe's name", path=recipe, found="neither",
         cure=f"shipped: {', '.join(recipe_names())}; `rbt init` writes an rbt.toml",
     )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")  # Windows editors put a byte order mark first
+    except UnicodeDecodeError as error:
+        raise ConfigError("expected UTF-8", path=path, found=str(error), cure="save the recipe as UTF-8") from error
 
 
 def _parse_value(text: str) -> Any:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Protocol, TypeVar
 
@@ -72,6 +74,19 @@ def _start_worker(counter: Any) -> None:
     threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that never see Ctrl-C, which goes to all of a terminal: they inherit what is blocked here.
+
+    An interrupt in the meantime reaches this process at the end of the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class LocalEngine:
     """Spawned processes on this machine, kept from stage to stage. `workers` = 0 takes every core."""
 
@@ -106,7 +121,8 @@ class LocalEngine:
         seen = self._counter.value
         finished = False
         try:
-            running: set[Future[ResultT]] = {pool.submit(function, task) for task in tasks}
+            with _without_interrupts():
+                running: set[Future[ResultT]] = {pool.submit(function, task) for task in tasks}
             while running:
                 done, running = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 units = self._counter.value
@@ -120,6 +136,10 @@ class LocalEngine:
                 "expected every worker to finish", found="a worker that died (killed, or out of memory)",
                 cure="run the same command again: finished tasks are kept; use fewer --workers if memory is short",
             ) from error
+        except (KeyboardInterrupt, GeneratorExit):  # the latter where it struck the caller between two results
+            for worker in multiprocessing.active_children():  # nothing is lost: a task without a receipt is done anew
+                worker.terminate()
+            raise
         finally:
             if not finished:  # what is at work ends, what waits is not begun
                 self._pool = None

@@ -41,7 +41,7 @@ from rbt.progress import progress
 from rbt.storage import sweep, write_text
 
 log = logging.getLogger(__name__)
-WORK = "work"
+WORK, LOCK = "work", "lock"
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def exclusive(out: Path, kind: str) -> Iterator[None]:
     """
     refuse_foreign(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
-    with (out / WORK / "lock").open("a+", encoding="utf-8") as lock:
+    with (out / WORK / LOCK).open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -179,7 +179,9 @@ def exclusive(out: Path, kind: str) -> Iterator[None]:
 
 def refuse_foreign(out: Path) -> None:
     """Raise ArtefactError where OUT holds files and is not rbt's folder."""
-    if not is_artefact(out) and out.is_dir() and any(out.iterdir()) and not (out / WORK).is_dir():
+    if is_artefact(out) or not out.is_dir() or (out / WORK / LOCK).is_file():
+        return
+    if any(entry.name != WORK for entry in out.iterdir()):  # a work folder alone: killed before it was locked
         raise ArtefactError(
             "expected a new or empty folder", path=out, found="a folder with other files", cure="choose another --out"
         )

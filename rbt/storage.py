@@ -56,8 +56,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, f"{error.strerror}, while this was written", str(path)) from error
         raise
 
 
@@ -98,6 +100,11 @@ def hash_file(path: Path, algorithm: str = "xxh3") -> str:
     return f"{algorithm}:{digest.hexdigest()}"
 
 
+def as_text(path: str) -> str:
+    """A path in characters that UTF-8 can hold, for columns and JSON: file names on disk may be any bytes."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def is_url(location: str) -> bool:
     """Whether a location is an fsspec URL rather than a local path."""
     return "://" in location
@@ -115,11 +122,20 @@ def open_input(location: str) -> IO[bytes]:
         raise InputError("expected a readable file", path=location, found=str(error)) from error
 
 
+def _file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it. Raises InputError where there is none for its protocol."""
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise InputError("expected a URL that fsspec can open", path=url, found=str(error)) from error
+    return system, path
+
+
 def _expand(pattern: str, base: Path) -> list[str]:
     if is_url(pattern):
-        import fsspec
-
-        system, path = fsspec.core.url_to_fs(pattern)
+        system, path = _file_system(pattern)
         found = system.glob(path) if any(c in path for c in "*?[") else [path]
         return [system.unstrip_protocol(name) for name in found]
     return [name for name in glob.glob(str(base / pattern), recursive=True) if Path(name).is_file()]
@@ -142,9 +158,7 @@ def expand_inputs(patterns: Sequence[str], base: Path) -> list[str]:
 def input_stamp(location: str) -> dict[str, int | str]:
     """Size and modification time (or ETag) of a raw input: enough to see that it is the same as before."""
     if is_url(location):
-        import fsspec
-
-        system, path = fsspec.core.url_to_fs(location)
+        system, path = _file_system(location)
         info = system.info(path)
         return {"size": int(info.get("size") or 0), "tag": str(info.get("ETag") or info.get("mtime") or "")}
     status = Path(location).stat()

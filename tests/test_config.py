@@ -70,6 +70,19 @@ def test_a_broken_recipe_is_one_line_that_names_the_file(tmp_path: Path, text: s
     assert str(path) in str(caught.value)
 
 
+def test_a_recipe_from_a_windows_editor_reads_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b'\xef\xbb\xbf[corpus]\r\nname = "x"\r\n')
+    assert load_recipe(str(path)).sections["corpus"].name == "x"
+
+
+def test_a_recipe_that_is_not_utf8_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "latin.toml"
+    path.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.toml: expected UTF-8"):
+        load_recipe(str(path))
+
+
 def test_a_recipe_that_is_nowhere_is_an_error_that_lists_the_shipped_ones() -> None:
     with pytest.raises(ConfigError, match="demo, roberta"):
         load_recipe("no-such-recipe")

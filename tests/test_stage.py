@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -195,6 +196,26 @@ def test_v50_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert wait_until(lambda: not any(is_running(pid) for pid in workers))
 
 
+@pytest.mark.parametrize("to_all", [True, False])  # a terminal interrupts the workers too, a scheduler the parent
+def test_v50_an_interrupt_ends_the_workers_at_once_and_they_say_nothing(tmp_path: Path, to_all: bool) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    (tmp_path / "parent.py").write_text(PARENT)
+    folder = tmp_path / "out"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).resolve().parents[1]}"}
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "parent.py"), str(folder), str(tmp_path)], env=environment,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert wait_until(lambda: len(list(folder.glob("pid-*"))) == 2)
+    workers = [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*")]
+    (os.killpg if to_all else os.kill)(parent.pid, signal.SIGINT)
+    _, words = parent.communicate(timeout=30)  # the sleepers would take 60 seconds
+    assert words.count("Traceback") == 1  # the parent's own, which the command line turns into one line
+    assert "Process Spawn" not in words
+    assert wait_until(lambda: not any(is_running(pid) for pid in workers))
+
+
 def finished(out: Path, config: dict[str, Any]) -> Manifest:
     out.mkdir(exist_ok=True)
     (out / "file").write_text("content")
@@ -231,6 +252,19 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("chapter 1")
     with pytest.raises(ArtefactError, match="a folder with other files"):
         open_out(tmp_path, wanted({}), replace=True)
+
+
+def test_a_folder_of_somebody_else_that_has_a_work_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / WORK).mkdir()
+    (tmp_path / "thesis.doc").write_text("chapter 1")
+    with pytest.raises(ArtefactError, match="a folder with other files"), exclusive(tmp_path, "corpus"):
+        pass
+
+
+def test_a_run_that_was_killed_before_it_took_the_lock_is_taken_up(tmp_path: Path) -> None:
+    (tmp_path / WORK).mkdir()
+    with exclusive(tmp_path, "corpus"):
+        assert open_out(tmp_path, wanted({}), replace=False) is None
 
 
 def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:

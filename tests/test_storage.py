@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,17 @@ def test_inputs_stream_from_any_fsspec_url() -> None:
     assert expand_inputs(["memory://rbt-test/*.txt"], Path()) == ["memory:///rbt-test/raw.txt"]
     with open_input("memory:///rbt-test/raw.txt") as stream:
         assert stream.read() == b"remote"
+
+
+@pytest.mark.parametrize("url", ["nosuch://bucket/x.txt", "nosuch://bucket/*.txt"])
+def test_a_url_that_fsspec_cannot_open_is_an_error_that_names_it(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InputError, match=r"nosuch://bucket/.*expected a URL that fsspec can open"):
+        expand_inputs([url], tmp_path)
+
+
+def test_an_error_of_the_disk_names_the_file_that_was_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device, while this was written: .*/table'"), atomic_path(
+        tmp_path / "table"
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not list(tmp_path.iterdir())

@@ -30,8 +30,8 @@ from rbt.engine import Engine
 from rbt.formats import parts, quarantine, removals
 from rbt.ledger import Ledger
 from rbt.manifest import PROVENANCE, Manifest, is_artefact, read_json, record_files, to_json, write_manifest
-from rbt.stage import WORK, Receipt, exclusive, open_out
-from rbt.storage import HashingReader, open_input, write_text
+from rbt.stage import LOCK, WORK, Receipt, exclusive, open_out
+from rbt.storage import HashingReader, as_text, open_input, write_text
 
 log = logging.getLogger(__name__)
 STAGE = "corpus build"
@@ -48,6 +48,8 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
         finished = find_finished(recipe, files, out, replace)
         if finished is not None:
             log.info("%s: already built from this recipe", out)
+            if not config.keep_work:  # a kill may have come between the manifest and this
+                drop_work(out / WORK)
             return finished
         work = out / WORK
         ingested = ingest(files, work / "ingest", engine)
@@ -137,10 +139,11 @@ def find_finished(recipe: Recipe, files: Sequence[RawFile], out: Path, replace: 
 
 def known_hashes(files: Sequence[RawFile], out: Path) -> list[str]:
     """Content hashes of the raw files: as recorded where size and time stamp are the same, else read again."""
-    recorded = {entry["location"]: entry for entry in read_json(out / PROVENANCE).get("raw", [])}
+    provenance = read_json(out / PROVENANCE) if (out / PROVENANCE).is_file() else {}
+    recorded = {entry["location"]: entry for entry in provenance.get("raw", [])}
     hashes = []
     for file in files:
-        entry = recorded.get(file.location)
+        entry = recorded.get(as_text(file.location))
         if entry is not None and entry["stamp"] == file.stamp:
             hashes.append(entry["hash"])
         else:
@@ -168,7 +171,8 @@ def finish(
         corpus_facts(files, ingested, written, ledger), ledger,
     )
     raw = [
-        {"location": file.location, "stamp": file.stamp, "hash": hash} for file, hash in zip(files, hashes, strict=True)
+        {"location": as_text(file.location), "stamp": file.stamp, "hash": hash}
+        for file, hash in zip(files, hashes, strict=True)
     ]
     return write_manifest(out, manifest, {"raw": raw})
 
@@ -199,3 +203,5 @@ def drop_work(work: Path) -> None:
     for entry in work.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()

@@ -9,6 +9,7 @@ hashed as it is read; its size and time stamp only decide whether a finished tas
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +23,18 @@ from rbt.corpus.config import SourceConfig
 from rbt.corpus.language import identify
 from rbt.corpus.reading import Reading
 from rbt.corpus.sources import read_documents
+from rbt.corpus.sources.table import FIELDS
 from rbt.engine import Engine
-from rbt.errors import InputError
+from rbt.errors import ConfigError, InputError
 from rbt.formats.document import SCHEMA, Document
 from rbt.formats.parts import BATCH_BYTES, BATCH_DOCUMENTS, write_part
 from rbt.formats.quarantine import write_quarantine
 from rbt.ledger import Ledger, Row
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
-from rbt.storage import expand_inputs, input_stamp
+from rbt.storage import as_text, expand_inputs, input_stamp
 
 STAGE, VERSION = "ingest", 1
+DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\dZ?)?)?)?")  # these sort as text, beside WARC dates
 BUDGETS = ("maximum_duplicates", "maximum_errors", "paths")  # of a source: they shape no document
 
 
@@ -53,7 +56,7 @@ class RawFile:
     @property
     def origin(self) -> str:
         """The file's name."""
-        return self.location.rstrip("/").rpartition("/")[2]
+        return as_text(self.location.rstrip("/").rpartition("/")[2])
 
 
 def list_raw_files(sources: Sequence[SourceConfig], base: Path) -> list[RawFile]:
@@ -63,11 +66,24 @@ def list_raw_files(sources: Sequence[SourceConfig], base: Path) -> list[RawFile]
     labels = [source.label for source in sources]
     if len(set(labels)) != len(labels):
         raise InputError("expected a different name for each [[source]]", found=", ".join(labels), cure="set `name`")
+    for source in sources:
+        _check_options(source)
     return [
         RawFile(source_number, source, number, location, input_stamp(location))
         for source_number, source in enumerate(sources)
         for number, location in enumerate(expand_inputs(source.paths, base))
     ]
+
+
+def _check_options(source: SourceConfig) -> None:
+    for name in ("since", "until"):
+        if (value := getattr(source, name)) and not DATE.fullmatch(value):
+            raise ConfigError(f"source {source.label!r}, {name}: expected a date like 2016-09-01", found=repr(value))
+    if unknown := sorted(source.columns.keys() - set(FIELDS)):
+        raise ConfigError(
+            f"source {source.label!r}, columns: expected some of {', '.join(FIELDS)}", found=", ".join(unknown),
+            cure="ours first: columns = { text = \"their name\" }",
+        )
 
 
 def source_identity(source: SourceConfig) -> dict[str, Any]:

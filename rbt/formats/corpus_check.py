@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from rbt.errors import ArtefactError
 from rbt.formats import removals
 from rbt.formats.parts import LEDGER, open_corpus, read_batches, text_bytes
 from rbt.ledger import Ledger
 from rbt.manifest import read_json
-from rbt.rng import hash_text
+from rbt.rng import UInt64, hash_text
 
 
 def check_corpus(folder: Path) -> list[str]:
@@ -17,22 +19,23 @@ def check_corpus(folder: Path) -> list[str]:
     try:
         corpus = open_corpus(folder)
         problems: list[str] = []
-        seen: set[int] = set()  # 8 bytes a document
+        ids = [np.empty(0, dtype=np.uint64)]  # hashes, 8 bytes a document
         for part in corpus.parts():
             documents = size = 0
             for batch in read_batches(part.path):
-                hashes = [hash_text(id) for id in batch.column("id").to_pylist()]
-                documents += len(hashes)
+                ids.append(_hashes(batch.column("id").to_pylist()))
+                documents += batch.num_rows
                 lengths = text_bytes(batch.column("text")).to_pylist()
                 size += sum(lengths)
                 problems += [f"{part.path.name}: document {n} has no text" for n, s in enumerate(lengths) if s == 0]
-                problems += [f"{part.path.name}: an id occurs twice" for h in hashes if h in seen]
-                seen.update(hashes)
             if (documents, size) != (part.documents, part.bytes):
                 found, recorded = f"{documents} documents of {size} bytes", f"{part.documents} of {part.bytes}"
                 problems.append(f"{part.path.name}: {found} instead of {recorded}")
+        kept = np.sort(np.concatenate(ids))
+        if repeats := int((kept[1:] == kept[:-1]).sum()):
+            problems.append(f"an id occurs twice: {repeats} repeats")
         for path in corpus.removals():
-            problems += _check_removals(path, seen)
+            problems += _check_removals(path, kept)
         if Ledger.from_table(read_json(folder / LEDGER)).table() != corpus.manifests[0].ledger.table():
             problems.append(f"{LEDGER} differs from the manifest's ledger")
     except ArtefactError as error:
@@ -40,12 +43,18 @@ def check_corpus(folder: Path) -> list[str]:
     return problems
 
 
-def _check_removals(path: Path, kept: set[int]) -> list[str]:
+def _hashes(ids: list[str]) -> UInt64:
+    return np.array([hash_text(id) for id in ids], dtype=np.uint64)
+
+
+def _check_removals(path: Path, kept: UInt64) -> list[str]:
     problems = []
     for batch in read_batches(path, removals.SCHEMA):
-        for row in batch.to_pylist():
+        wanted = _hashes(batch.column("kept_id").to_pylist())
+        is_kept = np.searchsorted(kept, wanted, side="right") > np.searchsorted(kept, wanted)
+        for row, names_kept in zip(batch.to_pylist(), is_kept, strict=True):
             removal = f"{path.name}: {row['id']} was removed"
-            if row["kept_id"] and hash_text(row["kept_id"]) not in kept:
+            if row["kept_id"] and not names_kept:
                 problems.append(f"{removal} for {row['kept_id']}, which was not kept")
             if row["jaccard"] is not None and row["jaccard"] < float(row["threshold"]):
                 problems.append(f"{removal} at Jaccard {row['jaccard']}, below {row['threshold']}")

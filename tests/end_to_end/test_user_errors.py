@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ def one_line(result: Any) -> str:
         (("fill-mask", "a <mask>", "--model", "nowhere"), "nowhere"),
         (("verify", "nowhere"), "nowhere: expected the folder of an artefact"),
         (("init", "."), "rbt.toml: expected no recipe yet"),
+        (("corpus", "build", "--nope"), "No such option '--nope'. (see `"),
+        (("corpus", "build", "--set", "source.2.until='soon'"), "source 'ccnews', until: expected a date"),
+        (("corpus", "build", "--set", "source.5.columns={body='text'}"), "columns: expected some of id, text"),
     ],
 )
 def test_a_mistake_is_one_clear_line(
@@ -142,3 +146,41 @@ def test_an_output_folder_with_other_files_is_left_alone(new_project: Callable[[
     (project.folder / "mine" / "thesis.txt").write_text("chapter one")
     assert "expected a new or empty folder" in one_line(project.run("corpus", "build", "--out", "mine"))
     assert (project.folder / "mine" / "thesis.txt").read_text() == "chapter one"
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(
+    new_project: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rbt.corpus.build.build_corpus", interrupted)
+    result = new_project().run("corpus", "build")
+    assert (result.exit_code, result.output.count("\n")) == (130, 1)
+    assert "interrupted" in result.output
+
+
+def test_a_raw_file_whose_name_is_not_utf8_is_read_like_any_other(new_project: Callable[[], Any]) -> None:
+    project = table_project(new_project(), "good.txt", (PROSE * 5).encode())
+    Path(os.fsdecode(bytes(project.folder / "input") + b"/caf\xe9.txt")).write_text(PROSE.replace("ferry", "bus") * 9)
+    project.must("corpus", "build", "--workers", "1", small=False)
+    assert "already built" not in project.must("corpus", "show", "--id", "bookcorpus:caf\ufffd", small=False)
+    project.must("corpus", "build", small=False)  # and it is found to be finished
+
+
+def test_a_corpus_without_its_provenance_is_still_finished(new_project: Callable[[], Any]) -> None:
+    project = table_project(new_project(), "good.txt", (PROSE * 5).encode())
+    project.must("corpus", "build", "--workers", "1", small=False)
+    (project.folder / "corpus" / "provenance.json").unlink()
+    before = (project.folder / "corpus" / "manifest.json").stat().st_mtime_ns
+    project.must("corpus", "build", small=False)
+    assert (project.folder / "corpus" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_without_keep_work_nothing_but_the_lock_is_left_in_the_work_folder(new_project: Callable[[], Any]) -> None:
+    project = table_project(new_project(), "good.txt", (PROSE * 5).encode())
+    work = project.folder / "corpus" / "work"
+    for _ in range(2):  # the second run stands for one after a kill between the manifest and the clearing
+        project.must("corpus", "build", "--workers", "1", "--set", "corpus.keep_work=false", small=False)
+        assert [entry.name for entry in work.iterdir()] == ["lock"]
+        (work / "ingest").mkdir()

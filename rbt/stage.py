@@ -241,13 +241,14 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def clear(out: Path) -> None:
-    """Make a folder no artefact any more: its manifest goes first, then the rest, except the work folder."""
-    (out / MANIFEST).unlink(missing_ok=True)
-    (out / PROVENANCE).unlink(missing_ok=True)
+    """Make a folder no artefact any more: its manifest goes first, then what it lists and the artefacts inside.
+
+    The work folder stays, and so does what is not ours.
+    """
+    records = load_manifest(out).files
+    (out / MANIFEST).unlink()
+    for name in [PROVENANCE, *(record.path for record in records)]:
+        (out / name).unlink(missing_ok=True)
     for entry in out.iterdir():
-        if entry.name == WORK:
-            continue
-        if entry.is_dir():
+        if entry.is_dir() and is_artefact(entry):
             shutil.rmtree(entry)
-        else:
-            entry.unlink()

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -153,6 +154,24 @@ def expand_inputs(patterns: Sequence[str], base: Path) -> list[str]:
             )
         found.update(os.path.normpath(name) if not is_url(name) else name for name in names)
     return sorted(found)
+
+
+def common_folder(patterns: Sequence[str], base: Path) -> str:
+    """The deepest folder (or URL) that all patterns share before their first wildcard.
+
+    Names relative to it are unique among the files of all patterns, and do not change when files come or go.
+    """
+    folders = []
+    for pattern in patterns:
+        if is_url(pattern):
+            system, path = _file_system(pattern)
+            names = system.unstrip_protocol(path).split("/")
+        else:
+            names = os.path.normpath(base / pattern).split("/")
+        fixed = (number for number, name in enumerate(names[:-1]) if any(c in name for c in "*?["))
+        folders.append(names[: next(fixed, len(names) - 1)])
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
+    return "/".join(level[0] for level in shared)
 
 
 def input_stamp(location: str) -> dict[str, int | str]:

@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbt.errors import InputError
-from rbt.storage import HashingReader, atomic_path, expand_inputs, hash_file, open_input, sweep, write_text
+from rbt.storage import (
+    HashingReader,
+    atomic_path,
+    common_folder,
+    expand_inputs,
+    hash_file,
+    open_input,
+    sweep,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -69,6 +78,21 @@ def test_inputs_are_sorted_however_they_are_listed(tmp_path: Path) -> None:
 def test_a_pattern_without_files_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"raw/\*\.bz2: expected at least one raw file"):
         expand_inputs(["raw/*.bz2"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "folder"),
+    [
+        (["raw/*.txt"], "raw"),
+        (["raw/**/*.txt"], "raw"),
+        (["raw/a/*.txt", "raw/b/c/one.txt"], "raw"),
+        (["raw/a/x-*.txt", "raw/a/y.txt"], "raw/a"),
+        (["raw/one.txt"], "raw"),
+        (["/data/*/x.txt"], "/data"),
+    ],
+)
+def test_the_common_folder_of_patterns_ends_before_the_first_wildcard(patterns: list[str], folder: str) -> None:
+    assert common_folder(patterns, Path()) == folder
 
 
 def test_a_missing_input_is_an_error_of_one_line(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from rbt.config import Recipe, to_table
 from rbt.corpus.config import CleanConfig, CorpusConfig, DeduplicateConfig, SourceConfig
 from rbt.corpus.dedup.pipeline import VERSION as DEDUPLICATE_VERSION
-from rbt.corpus.dedup.pipeline import Deduplicated, Ingested, deduplicate
+from rbt.corpus.dedup.pipeline import Deduplicated, Ingested, check_config, deduplicate
 from rbt.corpus.filter import VERSION as FILTER_VERSION
 from rbt.corpus.filter import filter_parts
 from rbt.corpus.ingest import VERSION as INGEST_VERSION
@@ -30,7 +30,7 @@ from rbt.engine import Engine
 from rbt.formats import parts, quarantine, removals
 from rbt.ledger import Ledger
 from rbt.manifest import PROVENANCE, Manifest, is_artefact, read_json, record_files, to_json, write_manifest
-from rbt.stage import LOCK, WORK, Receipt, exclusive, open_out
+from rbt.stage import LOCK, WORK, Receipt, clear, exclusive, finished
 from rbt.storage import HashingReader, as_text, open_input, write_text
 
 log = logging.getLogger(__name__)
@@ -43,14 +43,15 @@ LEDGER_STAGES = ("read", "extract", "clean", "filter", "deduplicate", "parts")
 def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = False) -> Manifest:
     """Build the corpus of a recipe in `out`, or find that it is there. Raises InputError, ArtefactError."""
     config = recipe.section("corpus", CorpusConfig)
+    check_config(recipe.section("deduplicate", DeduplicateConfig))
     files = list_raw_files(recipe.sources(SourceConfig), recipe.base)
     with exclusive(out, parts.KIND):
-        finished = find_finished(recipe, files, out, replace)
-        if finished is not None:
+        built = find_finished(recipe, files, out, replace)
+        if built is not None:
             log.info("%s: already built from this recipe", out)
             if not config.keep_work:  # a kill may have come between the manifest and this
                 drop_work(out / WORK)
-            return finished
+            return built
         work = out / WORK
         ingested = ingest(files, work / "ingest", engine)
         ledger = merged_ledger(ingested)
@@ -64,8 +65,11 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
         inputs = deduplication_inputs(ingested, filtered, work)
         selection = deduplicate(inputs, near, config.seed, work, engine)
         selected = select(inputs, labels, filtered, selection, work)
-        write_removed(selected, inputs, selection, work / "filter", out / removals.NAME, ledger)
+        write_removed(selected, inputs, selection, work, ledger)
         check_duplicates(sources, ledger)
+        if is_artefact(out):  # --replace: only now is it known that the new recipe gives a corpus
+            clear(out)
+        (work / removals.NAME).replace(out / removals.NAME)
         planned = plan_parts(selected, config.part_bytes)  # not empty: the first document of all is always kept
         write_removed_signatures(selected, out / REMOVED_SIGNATURES)
         written = write_parts(planned, out, work / "write" / "receipts", engine)
@@ -132,9 +136,9 @@ def identity(recipe: Recipe, files: Sequence[RawFile], hashes: Sequence[str]) ->
 
 
 def find_finished(recipe: Recipe, files: Sequence[RawFile], out: Path, replace: bool) -> Manifest | None:
-    """The corpus in `out` if it is what the recipe asks for; see `stage.open_out`."""
+    """The corpus in `out` if it is what the recipe asks for; see `stage.finished`."""
     hashes = known_hashes(files, out) if is_artefact(out) and not replace else [""] * len(files)
-    return open_out(out, identity(recipe, files, hashes), replace)
+    return finished(out, identity(recipe, files, hashes), replace)
 
 
 def known_hashes(files: Sequence[RawFile], out: Path) -> list[str]:

@@ -31,7 +31,7 @@ from rbt.formats.parts import BATCH_BYTES, BATCH_DOCUMENTS, write_part
 from rbt.formats.quarantine import write_quarantine
 from rbt.ledger import Ledger, Row
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
-from rbt.storage import as_text, expand_inputs, input_stamp
+from rbt.storage import as_text, common_folder, expand_inputs, input_stamp
 
 STAGE, VERSION = "ingest", 1
 DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\dZ?)?)?)?")  # these sort as text, beside WARC dates
@@ -46,6 +46,7 @@ class RawFile:
     source: SourceConfig
     number: int
     location: str
+    folder: str  # that all files of the source share
     stamp: dict[str, int | str]
 
     @property
@@ -55,8 +56,8 @@ class RawFile:
 
     @property
     def origin(self) -> str:
-        """The file's name."""
-        return as_text(self.location.rstrip("/").rpartition("/")[2])
+        """The file's name, with the folders in which it lies below the one that all files of the source share."""
+        return as_text(self.location.removeprefix(f"{self.folder}/"))
 
 
 def list_raw_files(sources: Sequence[SourceConfig], base: Path) -> list[RawFile]:
@@ -69,7 +70,7 @@ def list_raw_files(sources: Sequence[SourceConfig], base: Path) -> list[RawFile]
     for source in sources:
         _check_options(source)
     return [
-        RawFile(source_number, source, number, location, input_stamp(location))
+        RawFile(source_number, source, number, location, common_folder(source.paths, base), input_stamp(location))
         for source_number, source in enumerate(sources)
         for number, location in enumerate(expand_inputs(source.paths, base))
     ]

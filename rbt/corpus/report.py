@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,29 +23,31 @@ from rbt.formats.parts import BATCH_DOCUMENTS, open_file, read_batches, rebatch,
 from rbt.ledger import Ledger, Row
 from rbt.storage import atomic_path
 
+log = logging.getLogger(__name__)
 STAGE = "deduplicate"
 Int64 = npt.NDArray[np.int64]
 KEPT_SCHEMA = pa.schema([("id", pa.string())])
 
 
 def write_removed(
-    selected: Sequence[Selected], inputs: Sequence[Ingested], selection: Deduplicated, filtered: Path, path: Path,
-    ledger: Ledger,
+    selected: Sequence[Selected], inputs: Sequence[Ingested], selection: Deduplicated, work: Path, ledger: Ledger
 ) -> None:
-    """Write `removed.arrow` and the ledger's rows of deduplication."""
+    """Write `work/removed.arrow` and the ledger's rows of deduplication."""
     for name, number in selection.counts.items():
         if name in ("candidate_pairs", "verified_edges", "pairs_not_compared"):
             ledger.row(STAGE, "").count(name, number)  # of all sources together
-    names = KeptNames(inputs, selection, path.parent / "work" / "kept_ids.arrow")
+    names = KeptNames(inputs, selection, work / "kept_ids.arrow")
 
     def batches() -> Iterator[pa.RecordBatch]:
         for item, source in zip(inputs, selected, strict=True):
-            yield from read_batches(filtered / f"{item.name}.removed.arrow", removals.SCHEMA)
+            yield from read_batches(work / "filter" / f"{item.name}.removed.arrow", removals.SCHEMA)
             rows = deduplication_rows(item, source, names, ledger.row(STAGE, source.source))
             for start in range(0, len(rows), BATCH_DOCUMENTS):
                 yield pa.RecordBatch.from_pylist(rows[start : start + BATCH_DOCUMENTS], schema=removals.SCHEMA)
 
-    write_table(path, rebatch(batches()), removals.SCHEMA)
+    write_table(work / removals.NAME, rebatch(batches()), removals.SCHEMA)
+    if repeated := selection.counts["duplicate_id"]:
+        log.warning("%d documents have the id of an earlier one and are dropped (rule duplicate_id)", repeated)
 
 
 def deduplication_rows(item: Ingested, source: Selected, names: KeptNames, row: Row) -> list[dict[str, Any]]:
@@ -122,7 +125,7 @@ def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
             raise InputError(
                 f"source {source.label!r}: expected deduplication to remove at most {source.maximum_duplicates:.0%}",
                 found=f"{lost} of {documents} documents ({rules})",
-                cure="removed.arrow names each and what was kept for it; if they are right, raise maximum_duplicates",
+                cure="work/removed.arrow names each, and what is kept for it; or raise maximum_duplicates",
             )
 
 

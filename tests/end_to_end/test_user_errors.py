@@ -184,3 +184,49 @@ def test_without_keep_work_nothing_but_the_lock_is_left_in_the_work_folder(new_p
         project.must("corpus", "build", "--workers", "1", "--set", "corpus.keep_work=false", small=False)
         assert [entry.name for entry in work.iterdir()] == ["lock"]
         (work / "ingest").mkdir()
+
+
+def test_verify_counts_ids_that_occur_twice_and_removals_for_what_was_not_kept(
+    new_project: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rbt.formats.corpus_check import check_corpus
+
+    project = new_project()
+    project.must("corpus", "build", "--workers", "1", small=False)
+    folder = project.folder / "corpus"
+    assert check_corpus(folder) == []
+    monkeypatch.setattr("rbt.formats.corpus_check.hash_text", lambda id: 7)
+    assert check_corpus(folder) == ["an id occurs twice: 91 repeats"]
+    numbers = iter(range(1 << 20))
+    monkeypatch.setattr("rbt.formats.corpus_check.hash_text", lambda id: next(numbers))
+    assert all("which was not kept" in problem for problem in check_corpus(folder))
+    assert len(check_corpus(folder)) == 7
+
+
+def test_two_books_of_one_name_in_two_folders_are_two_documents(new_project: Callable[[], Any]) -> None:
+    from rbt.formats.parts import find_document, open_corpus
+
+    project = new_project()
+    for folder, words in (("a", "The mill wheel stopped in March. "), ("b", "Nobody at the fair had seen a balloon. ")):
+        (project.folder / "input" / folder).mkdir(parents=True)
+        (project.folder / "input" / folder / "story.txt").write_text(words * 9)
+    source = '[[source]]\nkind = "bookcorpus"\npaths = ["input/**/*.txt"]\n'
+    (project.folder / "rbt.toml").write_text(source)
+    project.must("corpus", "build", small=False)
+    corpus = open_corpus(project.folder / "corpus")
+    assert corpus.documents() == 2
+    assert find_document(corpus, "bookcorpus:a/story") is not None
+    assert find_document(corpus, "bookcorpus:b/story") is not None
+
+
+def test_a_recipe_that_gives_no_corpus_replaces_none(new_project: Callable[[], Any]) -> None:
+    project = new_project()
+    project.must("corpus", "build")
+    (project.folder / "corpus" / "notes.txt").write_text("mine")
+    manifest = (project.folder / "corpus" / "manifest.json").read_bytes()
+    result = project.run("corpus", "build", "--replace", "--set", "clean.minimum_characters=99999999")
+    assert "expected at least one document" in one_line(result)
+    assert (project.folder / "corpus" / "manifest.json").read_bytes() == manifest
+    assert "sound" in project.must("verify", "corpus", small=False)
+    project.must("corpus", "build", "--replace", "--set", "clean.minimum_characters=300")
+    assert (project.folder / "corpus" / "notes.txt").read_text() == "mine"

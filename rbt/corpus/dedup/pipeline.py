@@ -30,7 +30,7 @@ from rbt.errors import ArtefactError, ConfigError
 from rbt.stage import Receipt
 from rbt.storage import hash_file
 
-__all__ = ["VERSION", "Deduplicated", "Ingested", "deduplicate"]
+__all__ = ["VERSION", "Deduplicated", "Ingested", "check_config", "deduplicate"]
 
 VERSION = 1  # moves whenever a step would decide otherwise
 
@@ -50,7 +50,7 @@ def deduplicate(
     ingested: Sequence[Ingested], config: DeduplicateConfig, seed: int, work: Path, engine: Engine
 ) -> Deduplicated:
     """Decide which documents go, and for which kept ones. Raises ConfigError, ArtefactError."""
-    _check_config(config)
+    check_config(config)
     _check_numbers(ingested)
     signed = sign(ingested, config, seed, work / "sign", engine)
     nothing = no_repeats(work / "select")
@@ -99,7 +99,8 @@ def _write(
     )
 
 
-def _check_config(config: DeduplicateConfig) -> None:
+def check_config(config: DeduplicateConfig) -> None:
+    """Raise ConfigError where a value of [deduplicate] cannot be used."""
     if not 0 < config.threshold <= 1:
         raise ConfigError("[deduplicate] threshold: expected above 0, at most 1", found=str(config.threshold))
     for name in ("ngram", "bands", "rows", "group_limit"):

@@ -64,5 +64,5 @@ def _book(
     if bad >= 0:
         reading.damage("encoding", offset=bad, locator=locator, detail="bytes that are no UTF-8 are left out")
     stem = name.removesuffix(".txt").removesuffix(".epub")
-    title = " ".join(stem.replace("_", " ").split())
+    title = " ".join(stem.rpartition("/")[2].replace("_", " ").split())
     yield Document(f"{config.label}:{stem}", reading.origin, locator, extract_book(text), "", title, "", len(data))

@@ -376,7 +376,7 @@ def verify(directory: Path, recipe: Recipe, quiet: bool) -> None:
     from rbt.formats.verify import verify as verify_all
 
     broken = 0
-    for verdict in verify_all(directory):
+    for verdict in list(verify_all(directory)):  # all first, so that no line falls into the bar
         head = f"{verdict.folder}: {verdict.kind}, {verdict.files} files, {verdict.bytes:,} bytes"
         if verdict.problems:
             broken += len(verdict.problems)

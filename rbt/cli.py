@@ -171,7 +171,8 @@ def build(out: Path, engine: str, workers: int, replace: bool, recipe: Recipe, q
 def corpus_summary(out: Path, manifest: Manifest) -> list[str]:
     """The ledger by source, as lines of a table."""
     lines = [f"{'source':<14}{'read':>9}{'kept':>9}{'MB kept':>10}  dropped"]
-    for source in manifest.facts["sources"]:
+    sources = dict.fromkeys(name for _, name, _ in manifest.ledger if name)  # in the recipe's order
+    for source in sources:
         rows = [row for _, name, row in manifest.ledger if name == source]
         dropped: dict[str, int] = {}
         for row in rows:

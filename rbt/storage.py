@@ -139,7 +139,11 @@ def _expand(pattern: str, base: Path) -> list[str]:
         system, path = _file_system(pattern)
         found = system.glob(path) if any(c in path for c in "*?[") else [path]
         return [system.unstrip_protocol(name) for name in found]
-    return [name for name in glob.glob(str(base / pattern), recursive=True) if Path(name).is_file()]
+    matches = [Path(name) for name in glob.glob(str(base / pattern), recursive=True)]
+    for path in matches:
+        if path.is_symlink() and not path.exists():  # a disk that is not mounted must not go unseen
+            raise InputError("expected a file behind the link", path=path, found="none", cure="mount or remove it")
+    return [str(path) for path in matches if path.is_file()]
 
 
 def expand_inputs(patterns: Sequence[str], base: Path) -> list[str]:

@@ -95,6 +95,13 @@ def test_the_common_folder_of_patterns_ends_before_the_first_wildcard(patterns: 
     assert common_folder(patterns, Path()) == folder
 
 
+def test_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("here")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "gone" / "b.txt")
+    with pytest.raises(InputError, match=r"b\.txt: expected a file behind the link"):
+        expand_inputs(["*.txt"], tmp_path)
+
+
 def test_a_missing_input_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a readable file"):
         open_input(str(tmp_path / "nothing"))

@@ -140,10 +140,10 @@ def _expand(pattern: str, base: Path) -> list[str]:
         found = system.glob(path) if any(c in path for c in "*?[") else [path]
         return [system.unstrip_protocol(name) for name in found]
     matches = [Path(name) for name in glob.glob(str(base / pattern), recursive=True)]
-    for path in matches:
-        if path.is_symlink() and not path.exists():  # a disk that is not mounted must not go unseen
-            raise InputError("expected a file behind the link", path=path, found="none", cure="mount or remove it")
-    return [str(path) for path in matches if path.is_file()]
+    for match in matches:
+        if match.is_symlink() and not match.exists():  # a disk that is not mounted must not go unseen
+            raise InputError("expected a file behind the link", path=match, found="none", cure="mount or remove it")
+    return [str(match) for match in matches if match.is_file()]
 
 
 def expand_inputs(patterns: Sequence[str], base: Path) -> list[str]:

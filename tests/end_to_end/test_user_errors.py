@@ -230,3 +230,19 @@ def test_a_recipe_that_gives_no_corpus_replaces_none(new_project: Callable[[], A
     assert "sound" in project.must("verify", "corpus", small=False)
     project.must("corpus", "build", "--replace", "--set", "clean.minimum_characters=300")
     assert (project.folder / "corpus" / "notes.txt").read_text() == "mine"
+
+
+def test_a_replacement_that_ends_half_way_leaves_nothing_that_looks_finished(
+    new_project: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rbt.corpus import build
+    from rbt.errors import RbtError
+
+    def full_disk(*_: Any) -> None:
+        raise RbtError("expected room on the disk")
+
+    project = new_project()
+    project.must("corpus", "build")
+    monkeypatch.setattr(build, "write_parts", full_disk)
+    one_line(project.run("corpus", "build", "--replace", "--set", "clean.minimum_characters=300"))
+    assert not (project.folder / "corpus" / "manifest.json").exists()

@@ -207,6 +207,11 @@ class HashingReader:
         """Read what is left and return the hash of the whole stream."""
         while self.read(CHUNK_BYTES):
             pass
+        return self.hash
+
+    @property
+    def hash(self) -> str:
+        """The hash of what was read, as "xxh3:hex"."""
         return f"xxh3:{self._digest.hexdigest()}"
 
     def readable(self) -> bool:

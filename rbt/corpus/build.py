@@ -22,8 +22,9 @@ from rbt.corpus.dedup.pipeline import Deduplicated, Ingested, check_config, dedu
 from rbt.corpus.filter import VERSION as FILTER_VERSION
 from rbt.corpus.filter import filter_parts
 from rbt.corpus.ingest import VERSION as INGEST_VERSION
-from rbt.corpus.ingest import RawFile, check_not_empty, check_sources, ingest, list_raw_files, source_identity
-from rbt.corpus.report import check_duplicates, write_quarantined, write_removed
+from rbt.corpus.ingest import RawTask, check_not_empty, check_sources, ingest, plan_tasks
+from rbt.corpus.raw_files import RawFile, joined_hash, list_raw_files, source_identity
+from rbt.corpus.report import check_duplicates, name_the_most_frequent, write_quarantined, write_removed
 from rbt.corpus.write import SIGNATURES, Selected, plan_parts, write_parts, write_removed_signatures
 from rbt.corpus.write import VERSION as WRITE_VERSION
 from rbt.engine import Engine
@@ -31,7 +32,7 @@ from rbt.formats import parts, quarantine, removals
 from rbt.ledger import Ledger
 from rbt.manifest import PROVENANCE, Manifest, is_artefact, read_json, record_files, to_json, write_manifest
 from rbt.stage import LOCK, WORK, Receipt, clear, exclusive, finished
-from rbt.storage import HashingReader, as_text, open_input, write_text
+from rbt.storage import as_text, write_text
 
 log = logging.getLogger(__name__)
 STAGE = "corpus build"
@@ -53,11 +54,12 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
                 drop_work(out / WORK)
             return built
         work = out / WORK
-        ingested = ingest(files, work / "ingest", engine)
+        tasks = plan_tasks(files, {})
+        ingested = ingest(tasks, work / "ingest", engine)
         ledger = merged_ledger(ingested)
         sources = recipe.sources(SourceConfig)
         check_sources(sources, ledger)
-        labels = [raw.source.label for raw in files]
+        labels = [task.raw.source.label for task in tasks]
         clean, near = recipe.section("clean", CleanConfig), recipe.section("deduplicate", DeduplicateConfig)
         filtered = filter_parts(ingested, labels, work / "ingest", clean, work / "filter", engine)
         ledger.merge(merged_ledger(filtered))
@@ -74,9 +76,10 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
         write_removed_signatures(selected, out / REMOVED_SIGNATURES)
         written = write_parts(planned, out, work / "write" / "receipts", engine)
         ledger.merge(merged_ledger(written))
-        write_quarantined([raw.task for raw in files], work / "ingest", out / quarantine.NAME)
+        write_quarantined([task.name for task in tasks], work / "ingest", out / quarantine.NAME)
+        name_the_most_frequent(ledger, [source.label for source in sources])
         ledger.chain(LEDGER_STAGES)
-        manifest = finish(recipe, files, ingested, written, ledger, out)
+        manifest = finish(recipe, tasks, ingested, written, ledger, out)
         if not config.keep_work:
             drop_work(work)
         return manifest
@@ -129,7 +132,7 @@ def identity(recipe: Recipe, files: Sequence[RawFile], hashes: Sequence[str]) ->
         "deduplicate": to_table(recipe.sections["deduplicate"]),
     }
     raw = [
-        {"source": file.source.label, "origin": file.origin, "hash": hash}
+        {"source": file.source.label, "origin": file.origin, "hash": hash, **file.resources}
         for file, hash in zip(files, hashes, strict=True)
     ]
     return Manifest(parts.KIND, parts.VERSION, STAGE, VERSION, sections, {"raw": raw}, ())
@@ -137,8 +140,21 @@ def identity(recipe: Recipe, files: Sequence[RawFile], hashes: Sequence[str]) ->
 
 def find_finished(recipe: Recipe, files: Sequence[RawFile], out: Path, replace: bool) -> Manifest | None:
     """The corpus in `out` if it is what the recipe asks for; see `stage.finished`."""
-    hashes = known_hashes(files, out) if is_artefact(out) and not replace else [""] * len(files)
-    return finished(out, identity(recipe, files, hashes), replace)
+    if not is_artefact(out):
+        return None
+    hashes = [""] * len(files) if replace else known_hashes(files, out)
+    built = finished(out, identity(recipe, files, hashes), replace)
+    if built is not None:
+        remember(out, files, hashes)
+    return built
+
+
+def remember(out: Path, files: Sequence[RawFile], hashes: Sequence[str]) -> None:
+    """Write down new places and time stamps of the same raw files, so that they are not hashed again."""
+    before = read_json(out / PROVENANCE) if (out / PROVENANCE).is_file() else {}
+    after = {**before, **raw_provenance(files, hashes)}
+    if after != before:
+        write_text(out / PROVENANCE, to_json(after))
 
 
 def known_hashes(files: Sequence[RawFile], out: Path) -> list[str]:
@@ -148,17 +164,23 @@ def known_hashes(files: Sequence[RawFile], out: Path) -> list[str]:
     hashes = []
     for file in files:
         entry = recorded.get(as_text(file.location))
-        if entry is not None and entry["stamp"] == file.stamp:
-            hashes.append(entry["hash"])
-        else:
-            stream = open_input(file.location)
-            hashes.append(HashingReader(stream).drain())
-            stream.close()
+        hashes.append(entry["hash"] if entry is not None and entry["stamp"] == file.stamp else file.hash())
     return hashes
 
 
+def read_hashes(tasks: Sequence[RawTask], ingested: Sequence[Receipt]) -> list[tuple[RawFile, str]]:
+    """The raw files with their content hashes, as they were read."""
+    found: dict[str, list[tuple[RawTask, str]]] = {}
+    for task, receipt in zip(tasks, ingested, strict=True):
+        found.setdefault(task.raw.task, []).append((task, receipt.result["raw_hash"]))
+    return [
+        (read[0][0].raw, joined_hash([task.span for task, _ in read], [hash for _, hash in read]))
+        for read in found.values()
+    ]
+
+
 def finish(
-    recipe: Recipe, files: Sequence[RawFile], ingested: Sequence[Receipt], written: Sequence[Receipt], ledger: Ledger,
+    recipe: Recipe, tasks: Sequence[RawTask], ingested: Sequence[Receipt], written: Sequence[Receipt], ledger: Ledger,
     out: Path,
 ) -> Manifest:
     """Drop what an older run left, write the ledger, then the manifest."""
@@ -168,29 +190,33 @@ def finish(
     write_text(out / parts.LEDGER, to_json(ledger.table()))
     records = [record for receipt in written for record in receipt.files]
     records += record_files(out, [removals.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
-    hashes = [receipt.result["raw_hash"] for receipt in ingested]
+    files, hashes = zip(*read_hashes(tasks, ingested), strict=True)
     base = identity(recipe, files, hashes)
     manifest = Manifest(
         base.kind, base.format_version, base.stage, base.stage_version, base.config, base.inputs, tuple(records),
-        corpus_facts(files, ingested, written, ledger), ledger,
+        corpus_facts(tasks, ingested, written, ledger), ledger,
     )
+    return write_manifest(out, manifest, raw_provenance(files, hashes))
+
+
+def raw_provenance(files: Sequence[RawFile], hashes: Sequence[str]) -> dict[str, Any]:
+    """By what the raw files are known again without reading them."""
     raw = [
         {"location": as_text(file.location), "stamp": file.stamp, "hash": hash}
         for file, hash in zip(files, hashes, strict=True)
     ]
-    return write_manifest(out, manifest, {"raw": raw})
+    return {"raw": raw}
 
 
 def corpus_facts(
-    files: Sequence[RawFile], ingested: Sequence[Receipt], written: Sequence[Receipt], ledger: Ledger
+    tasks: Sequence[RawTask], ingested: Sequence[Receipt], written: Sequence[Receipt], ledger: Ledger
 ) -> dict[str, Any]:
     """What readers of a corpus need to know: its parts and its sources."""
     sources: dict[str, dict[str, Any]] = {}
-    for file, receipt in zip(files, ingested, strict=True):
-        amount = ledger.row("parts", file.source.label).outgoing
-        fact = sources.setdefault(
-            file.source.label, {"kind": file.source.kind, "has_documents": True, **amount.table()}
-        )
+    for task, receipt in zip(tasks, ingested, strict=True):
+        source = task.raw.source
+        amount = ledger.row("parts", source.label).outgoing
+        fact = sources.setdefault(source.label, {"kind": source.kind, "has_documents": True, **amount.table()})
         fact["has_documents"] = fact["has_documents"] and receipt.result["has_documents"]
     listed = [
         {"path": receipt.files[0].path, "documents": receipt.result["documents"], "bytes": receipt.result["bytes"]}

@@ -1,16 +1,15 @@
-"""Raw files to ingested parts: one task a file.
+"""Raw files to ingested parts: one task a file, or a span of a large one.
 
     raw bytes ──source──> Document ──clean_text──> text ──identify──> language, score ──> <task>.arrow
                    └──> <task>.quarantine.arrow
 
-An ingested part holds every document of its file, so that changed thresholds do not extract again. The raw file is
+An ingested part holds every document of its span, so that changed thresholds do not extract again. The raw file is
 hashed as it is read; its size and time stamp only decide whether a finished task is still good.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,94 +20,66 @@ from rbt.config import to_dataclass, to_table
 from rbt.corpus.clean import clean_text
 from rbt.corpus.config import SourceConfig
 from rbt.corpus.language import identify
-from rbt.corpus.reading import Reading
+from rbt.corpus.raw_files import RawFile, source_identity
+from rbt.corpus.reading import Reading, Span
 from rbt.corpus.sources import read_documents
-from rbt.corpus.sources.table import FIELDS
 from rbt.engine import Engine
-from rbt.errors import ConfigError, InputError
+from rbt.errors import InputError
 from rbt.formats.document import SCHEMA, Document
 from rbt.formats.parts import BATCH_BYTES, BATCH_DOCUMENTS, write_part
 from rbt.formats.quarantine import write_quarantine
 from rbt.ledger import Ledger, Row
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
-from rbt.storage import as_text, common_folder, expand_inputs, input_stamp
 
-STAGE, VERSION = "ingest", 1
-DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\dZ?)?)?)?")  # these sort as text, beside WARC dates
-BUDGETS = ("maximum_duplicates", "maximum_errors", "paths")  # of a source: they shape no document
+STAGE, VERSION = "ingest", 2
+LOCAL_FACTS = ("selection",)  # facts that are paths: their content is named by a hash among the others
 
 
 @dataclass(frozen=True)
-class RawFile:
-    """One raw file of one source. `number` counts the files of its source in sorted order."""
+class RawTask:
+    """One raw file, or a span of it, as a task."""
 
-    source_number: int
-    source: SourceConfig
-    number: int
-    location: str
-    folder: str  # that all files of the source share
-    stamp: dict[str, int | str]
+    raw: RawFile
+    name: str
+    span: Span | None  # None: the whole file, with no facts
 
-    @property
-    def task(self) -> str:
-        """Name of its tasks, in the order of the corpus."""
-        return f"{self.source_number:02d}-{self.number:05d}"
-
-    @property
-    def origin(self) -> str:
-        """The file's name, with the folders in which it lies below the one that all files of the source share."""
-        return as_text(self.location.removeprefix(f"{self.folder}/"))
-
-
-def list_raw_files(sources: Sequence[SourceConfig], base: Path) -> list[RawFile]:
-    """The raw files of all sources, in the order of the corpus. Raises InputError where a source has none."""
-    if not sources:
-        raise InputError("expected at least one [[source]] in the recipe", found="none", cure="see `rbt init`")
-    labels = [source.label for source in sources]
-    if len(set(labels)) != len(labels):
-        raise InputError("expected a different name for each [[source]]", found=", ".join(labels), cure="set `name`")
-    for source in sources:
-        _check_options(source)
-    return [
-        RawFile(source_number, source, number, location, common_folder(source.paths, base), input_stamp(location))
-        for source_number, source in enumerate(sources)
-        for number, location in enumerate(expand_inputs(source.paths, base))
-    ]
+    def as_task(self) -> Task:
+        """What shapes the documents is payload; where things lie on this machine is context."""
+        raw, span = self.raw, self.span
+        payload = {"source": source_identity(raw.source), "origin": raw.origin, **raw.resources}
+        table: dict[str, Any] | None = None
+        size = int(raw.stamp["size"])
+        if span is not None:
+            table, size = {"start": span.start, "stop": span.stop, "facts": dict(span.facts)}, span.stop - span.start
+            shaping = {key: value for key, value in span.facts.items() if key not in LOCAL_FACTS}
+            payload["span"] = {**table, "facts": shaping}
+        context = {"location": raw.location, "source": to_table(raw.source), "span": table}
+        return Task(self.name, payload, size, raw.stamp, context)
 
 
-def _check_options(source: SourceConfig) -> None:
-    for name in ("since", "until"):
-        if (value := getattr(source, name)) and not DATE.fullmatch(value):
-            raise ConfigError(f"source {source.label!r}, {name}: expected a date like 2016-09-01", found=repr(value))
-    if unknown := sorted(source.columns.keys() - set(FIELDS)):
-        raise ConfigError(
-            f"source {source.label!r}, columns: expected some of {', '.join(FIELDS)}", found=", ".join(unknown),
-            cure="ours first: columns = { text = \"their name\" }",
-        )
+def plan_tasks(files: Sequence[RawFile], facts: Mapping[str, Mapping[str, Any]]) -> list[RawTask]:
+    """The tasks of all files, in the order of the corpus. `facts`: what a first pass found, by RawFile.task."""
+    tasks: list[RawTask] = []
+    for raw in files:
+        found = facts.get(raw.task, {})
+        spans = [Span(span.start, span.stop, {**span.facts, **found}) for span in raw.spans()]
+        if len(spans) == 1:
+            tasks.append(RawTask(raw, raw.task, spans[0] if spans[0].facts else None))
+        else:
+            tasks += [RawTask(raw, f"{raw.task}-{number:05d}", span) for number, span in enumerate(spans)]
+    return tasks
 
 
-def source_identity(source: SourceConfig) -> dict[str, Any]:
-    """What of a source's configuration shapes its documents."""
-    return {key: value for key, value in to_table(source).items() if key not in BUDGETS}
-
-
-def ingest(files: Sequence[RawFile], folder: Path, engine: Engine) -> list[Receipt]:
-    """Ingest all files; receipts in file order, with results raw_hash, raw_bytes, documents, bytes."""
-    tasks = [
-        Task(
-            raw.task, {"source": source_identity(raw.source), "origin": raw.origin}, size=int(raw.stamp["size"]),
-            stamp=raw.stamp, context={"location": raw.location, "paths": list(raw.source.paths)},
-        )
-        for raw in files
-    ]
-    return run_tasks(STAGE, VERSION, {}, tasks, ingest_file, folder, engine, unit="B")
+def ingest(tasks: Sequence[RawTask], folder: Path, engine: Engine) -> list[Receipt]:
+    """Ingest all files; receipts in order, with results raw_hash, raw_bytes, documents, bytes, has_documents."""
+    return run_tasks(STAGE, VERSION, {}, [task.as_task() for task in tasks], ingest_file, folder, engine, unit="B")
 
 
 def ingest_file(task: Task, folder: Path) -> TaskOutput:
-    """The task: read one raw file."""
-    table = {**task.payload["source"], "paths": task.context["paths"]}
-    source = to_dataclass(SourceConfig, table, "source")
-    reading = Reading(source.label, task.payload["origin"])
+    """The task: read one raw file, or a span of one."""
+    source = to_dataclass(SourceConfig, task.context["source"], "source")
+    span = Span(**task.context["span"]) if task.context["span"] else None
+    reading = Reading(source.label, task.payload["origin"], span)
     ledger = Ledger()
     part, quarantine = f"{task.name}.arrow", f"{task.name}.quarantine.arrow"
     documents = read_documents(task.context["location"], source, reading)
@@ -116,13 +87,17 @@ def ingest_file(task: Task, folder: Path) -> TaskOutput:
     write_quarantine(folder / quarantine, reading.quarantined)
     read = ledger.row("read", source.label)
     read.merge(reading.row)
-    read.count("files")
+    if span is None or span.start == 0:
+        read.count("files")
     read.count("raw_bytes", reading.raw_bytes)
     read.count("quarantined", len(reading.quarantined))
+    extract = ledger.row("extract", source.label)
+    for name, number in reading.counts.items():
+        extract.count(name, number)
     cleaned = ledger.row("clean", source.label).outgoing
     result = {
         "raw_hash": reading.raw_hash, "raw_bytes": reading.raw_bytes,
-        "documents": cleaned.documents, "bytes": cleaned.bytes, "has_documents": True,
+        "documents": cleaned.documents, "bytes": cleaned.bytes, "has_documents": reading.has_documents,
     }
     return TaskOutput([part, quarantine], ledger, result)
 

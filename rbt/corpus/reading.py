@@ -7,18 +7,37 @@ A source is a function `(location, config, reading) -> Iterator[Document]`. For 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from rbt import engine
 from rbt.ledger import Row
 
 
-class Reading:
-    """The reader's account of one raw file. `row` is the ledger's row of stage "read" without what was yielded."""
+@dataclass(frozen=True)
+class Span:
+    """A part of a raw file that is one task: bytes `start` to `stop` (for parquet, what its row groups cover).
 
-    def __init__(self, source: str, origin: str) -> None:
-        self.source, self.origin = source, origin
+    `facts`: what the rest of the file says and this part needs (JSON values).
+    """
+
+    start: int
+    stop: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Reading:
+    """The reader's account of one raw file, or of a span of one.
+
+    `row` is the ledger's row of stage "read" without what was yielded; `has_documents` is set to False by a source
+    whose rows are not whole documents; `counts` goes to the ledger as it is (name -> number).
+    """
+
+    def __init__(self, source: str, origin: str, span: Span | None = None) -> None:
+        self.source, self.origin, self.span = source, origin, span
         self.row = Row()
+        self.has_documents = True
+        self.counts: dict[str, int] = {}
         self.quarantined: list[dict[str, Any]] = []
         self.raw_hash = ""  # "xxh3:hex" of the whole raw file, once it is read
         self.raw_bytes = 0  # its size

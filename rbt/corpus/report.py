@@ -25,6 +25,7 @@ from rbt.storage import atomic_path
 
 log = logging.getLogger(__name__)
 STAGE = "deduplicate"
+TEMPLATE, NAMED_TEMPLATES = "template:", 1000  # prefix of a count in the ledger; how many are named
 Int64 = npt.NDArray[np.int64]
 KEPT_SCHEMA = pa.schema([("id", pa.string())])
 
@@ -135,3 +136,12 @@ def write_quarantined(tasks: Sequence[str], ingested: Path, path: Path) -> None:
         batch for task in tasks for batch in read_batches(ingested / f"{task}.quarantine.arrow", quarantine.SCHEMA)
     )
     write_table(path, rebatch(batches), quarantine.SCHEMA)
+
+
+def name_the_most_frequent(ledger: Ledger, sources: Sequence[str]) -> None:
+    """Keep the counts of the most frequent dropped templates by name, and join those of the others."""
+    for source in sources:
+        counts = ledger.row("extract", source).other
+        names = sorted((name for name in counts if name.startswith(TEMPLATE)), key=lambda name: (-counts[name], name))
+        if others := sum(counts.pop(name) for name in names[NAMED_TEMPLATES:]):
+            ledger.row("extract", source).count(f"{TEMPLATE}(other)", others)

@@ -44,10 +44,10 @@ class Readable(Protocol):
 class RawInput:
     """Raw bytes in chunks, with a position and the power to put bytes back."""
 
-    def __init__(self, stream: Readable) -> None:
+    def __init__(self, stream: Readable, position: int = 0) -> None:
         self._stream = stream
         self._pending = b""
-        self.position = 0  # of the byte that comes next
+        self.position = position  # of the byte that comes next
 
     def read(self) -> bytes:
         """The next chunk, b"" at the end."""

@@ -1,4 +1,7 @@
-"""Rows of a Parquet file, row group by row group, so that a broken group costs itself alone."""
+"""Rows of a Parquet file, row group by row group, so that a broken group costs itself alone.
+
+With a span, `reading.span.facts` names the row groups to read and the number of the first row (spans.py).
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,9 @@ def read_parquet(location: str, columns: list[str], reading: Reading) -> Iterato
         return
     with file:
         wanted = [name for name in columns if name in file.schema_arrow.names]
-        first = 1
-        for group in range(file.num_row_groups):
+        facts = reading.span.facts if reading.span else {}
+        groups, first = facts.get("groups", [0, file.num_row_groups]), facts.get("first_row", 1)
+        for group in range(*groups):
             yield from _group(file, group, first, wanted, reading)
             first += file.metadata.row_group(group).num_rows
 

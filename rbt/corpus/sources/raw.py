@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,11 +33,11 @@ def without_compression(name: str) -> str:
 class RawStream:
     """Decompressed bytes up to the next damage. Behind it reading goes on only after `resume`."""
 
-    def __init__(self, pieces: Iterator[bytes | Damage]) -> None:
+    def __init__(self, pieces: Iterator[bytes | Damage], position: int = 0) -> None:
         self._pieces = pieces
         self._pending = memoryview(b"")
         self.damage: Damage | None = None  # what ended the stream, once `read` has returned b""
-        self.position = 0  # decompressed bytes read
+        self.position = position  # decompressed bytes read; in a span of a plain file, bytes from the file's start
 
     def read(self, size: int = -1, /) -> bytes:
         """Exactly `size` bytes, fewer only before the end or a damage; all of them with -1."""
@@ -77,13 +78,15 @@ class RawStream:
 
 
 class _Progress:
-    """A raw file that reports how far it is read."""
+    """A raw file, or the span of it that is to be read, that reports how far it is read."""
 
     def __init__(self, stream: HashingReader, reading: Reading) -> None:
         self._stream, self._reading, self._unreported = stream, reading, 0
+        self._left = reading.span.stop - reading.span.start if reading.span else sys.maxsize
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(size)
+        data = self._stream.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
         self._unreported += len(data)
         if self._unreported >= CHUNK_BYTES or not data:
             self._reading.advance(self._unreported)
@@ -93,7 +96,9 @@ class _Progress:
 
 @contextmanager
 def open_raw(location: str, reading: Reading, begins: bytes = b"") -> Iterator[RawStream]:
-    """Open a raw file, decompressed by its suffix; at the end it is hashed as a whole into `reading`.
+    """Open a raw file, decompressed by its suffix; at the end what was read is hashed into `reading`.
+
+    With `reading.span`, only its bytes are read: it starts where a line, a page, or a compressed stream does.
 
     A local file that may not be opened is a stream that is damaged from the start. Raises InputError where reading
     fails half way (a disk, a network): that says nothing about the file, so nothing is counted as lost.
@@ -106,12 +111,15 @@ def open_raw(location: str, reading: Reading, begins: bytes = b"") -> Iterator[R
         yield RawStream(iter([Damage("unreadable", 0, str(error.__cause__), 0)]))
         return
     hashing = HashingReader(file)
+    start = reading.span.start if reading.span else 0
     try:
+        if start:
+            file.seek(start)
         progress = _Progress(hashing, reading)
-        yield RawStream(decompressed(progress, location, begins))
+        yield RawStream(decompressed(progress, location, begins, start), 0 if suffix(location) else start)
         while progress.read(CHUNK_BYTES):
             pass
-        reading.raw_hash, reading.raw_bytes = hashing.drain(), hashing.bytes_read
+        reading.raw_hash, reading.raw_bytes = hashing.hash, hashing.bytes_read
     except OSError as error:
         expected = "expected to read the whole file"
         raise InputError(expected, path=location, found=str(error), cure="run the same command again") from error
@@ -119,13 +127,16 @@ def open_raw(location: str, reading: Reading, begins: bytes = b"") -> Iterator[R
         hashing.close()
 
 
-def decompressed(stream: Readable, name: str, begins: bytes = b"") -> Iterator[bytes | Damage]:
-    """The pieces of a stream, decompressed as the suffix of `name` says; plain without one."""
+def decompressed(stream: Readable, name: str, begins: bytes = b"", start: int = 0) -> Iterator[bytes | Damage]:
+    """The pieces of a stream, decompressed as the suffix of `name` says; plain without one.
+
+    `start`: where in the raw file the stream begins, for the offsets of damages.
+    """
     ending = suffix(name)
     if ending == ".zst":
         return _zstd_pieces(stream)
     if ending:
-        return decompress(RawInput(stream), CODECS[ending], begins)
+        return decompress(RawInput(stream, start), CODECS[ending], begins)
     return iter(lambda: stream.read(PIECE_BYTES), b"")
 
 

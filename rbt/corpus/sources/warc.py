@@ -62,6 +62,11 @@ class WarcRecord:
         return self.headers.get("warc-record-id", "").strip("<> ")
 
     @property
+    def type(self) -> str:
+        """WARC-Type in lower case."""
+        return self.headers.get("warc-type", "").lower()
+
+    @property
     def url(self) -> str:
         """WARC-Target-URI (some writers put it in angle brackets)."""
         return self.headers.get("warc-target-uri", "").strip("<> ")

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def test_json_lines_become_documents(suffix: str, compress: Any, tmp_path: Path,
     path = tmp_path / f"letters.jsonl{suffix}"
     path.write_bytes(compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
     first, second = read_source(path, "table", name="letters").documents
-    assert (first.id, first.locator, first.text) == ("letters:7", "1", "One.")
+    assert (first.id, first.locator, first.text) == ("letters:7", "0", "One.")
     assert (first.title, first.url, first.date) == ("T", "http://x.example", "2001-02-03")
-    assert (second.id, second.text) == (f"letters:{path.name}:2", "Two\nlines.")
+    assert (second.id, second.text) == (f"letters:{path.name}:{len(json.dumps(ROWS[0])) + 1}", "Two\nlines.")
     assert second.payload_bytes == len(json.dumps(ROWS[1])) + 1
 
 
@@ -53,7 +54,7 @@ def test_columns_are_renamed_by_the_recipe(tmp_path: Path, read_source: Any) -> 
     assert (document.id, document.text) == ("table:a", "Text.")
 
 
-def test_bad_lines_are_quarantined_by_line_and_offset(tmp_path: Path, read_source: Any) -> None:
+def test_bad_lines_are_quarantined_by_offset(tmp_path: Path, read_source: Any) -> None:
     path = tmp_path / "bad.jsonl"
     lines = [
         b'{"text": "Good."}',
@@ -71,13 +72,14 @@ def test_bad_lines_are_quarantined_by_line_and_offset(tmp_path: Path, read_sourc
     outcome = read_source(path, "table")
     assert outcome.texts == ["Good.", "half \ud800", "Last."]
     assert outcome.documents[1].id == "table:?"
-    assert [(row["reason"], row["locator"]) for row in outcome.reading.quarantined] == [
-        ("bad_json", "2"),
-        ("bad_json", "4"),
-        ("missing_text", "5"),
-        ("missing_text", "6"),
-        ("encoding", "7"),
-        ("bad_json", "8"),
+    starts = [sum(len(line) + 1 for line in lines[:number]) for number in range(len(lines))]
+    assert [(row["reason"], int(row["locator"])) for row in outcome.reading.quarantined] == [
+        ("bad_json", starts[1]),
+        ("bad_json", starts[3]),
+        ("missing_text", starts[4]),
+        ("missing_text", starts[5]),
+        ("encoding", starts[6]),
+        ("bad_json", starts[7]),
     ]
     assert outcome.reading.quarantined[0]["offset"] == len(lines[0]) + 1
 
@@ -176,3 +178,76 @@ def test_decoding_leaves_out_bad_bytes_and_nothing_else(text: str, bad: bytes) -
     assert decode(data + bad + b"end") == (text + "end", len(data))
     assert decode(b"\xef\xbb\xbf" + data) == (text, -1)
     assert decode(b"\xff\xfe" + text.encode("utf-16-le")) == (text, -1)
+
+
+MIRRORS = [  # (name on the Hub, its columns, the map a recipe needs)
+    ("wikimedia/wikipedia", {"id": "12", "url": "u", "title": "t", "text": "body"}, {}),
+    ("wikipedia", {"title": "t", "text": "body"}, {}),
+    ("bookcorpusopen", {"title": "t", "text": "body"}, {}),
+    (
+        "vblagoje/cc_news",
+        {"title": "t", "text": "body", "domain": "d", "date": "2017-01-02 03:04:05", "description": "s", "url": "u",
+         "image_url": "i"},
+        {},
+    ),
+    (
+        "stanford-oval/ccnews",
+        {"requested_url": "u", "plain_text": "body", "published_date": "2016-09-01", "title": "t", "language": "en",
+         "language_score": 0.99},
+        {"text": "plain_text", "url": "requested_url", "date": "published_date"},
+    ),
+    ("Geralt-Targaryen/CC-News", {"text": "body"}, {}),
+    ("Skylion007/openwebtext", {"text": "body"}, {}),
+    ("openwebtext2", {"text": "body", "meta": {"url": "u", "title": "t"}}, {"url": "meta.url", "title": "meta.title"}),
+    ("lucadiliello/STORIES", {"text": "body"}, {}),
+    ("spacemanidol/cc-stories", {"text": "body"}, {}),
+]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl.zst", "jsonl.gz"])
+@pytest.mark.parametrize(("row", "columns"), [case[1:] for case in MIRRORS], ids=[case[0] for case in MIRRORS])
+def test_every_mirror_is_read_with_its_columns(
+    row: dict[str, Any], columns: dict[str, str], form: str, tmp_path: Path, read_source: Any
+) -> None:
+    """The schemas of the mirrors that people hold, as Parquet and as JSON lines."""
+    path = tmp_path / f"train.{form}"
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist([row, row]), path)
+    else:
+        data = f"{json.dumps(row)}\n".encode() * 2
+        path.write_bytes(gzip.compress(data) if form.endswith("gz") else pa.compress(data, "zstd", asbytes=True))
+    first = read_source(path, "table", columns=columns).documents[0]
+    nested = {**row, **row.get("meta", {})}
+    assert first.text == "body"
+    assert first.title == nested.get("title", "")
+    assert first.url == nested.get("url", nested.get("requested_url", ""))
+    assert first.date == nested.get("date", nested.get("published_date", ""))
+    assert first.id == ("table:12" if "id" in row else f"table:{path.name}:{1 if form == 'parquet' else 0}")
+
+
+def test_dates_of_parquet_are_written_as_iso_8601(tmp_path: Path, read_source: Any) -> None:
+    """A time stamp column gives what a text column would."""
+    path = tmp_path / "rows.parquet"
+    times = [datetime(2017, 1, 2, 3, 4, 5), None]
+    pq.write_table(pa.table({"text": ["a", "b"], "date": times}), path)
+    assert [document.date for document in read_source(path, "table").documents] == ["2017-01-02T03:04:05", ""]
+
+
+def test_a_tab_separated_table_is_read(tmp_path: Path, read_source: Any) -> None:
+    """The suffix names the delimiter."""
+    path = tmp_path / "rows.tsv"
+    path.write_text("id\ttext\n1\tone, two\n")
+    assert read_source(path, "table").texts == ["one, two"]
+
+
+def test_a_csv_keeps_its_header_behind_a_damage(tmp_path: Path, read_source: Any) -> None:
+    """Rows behind a broken bzip2 stream still have the columns that the first line named."""
+    rows = [f"{number},text {number} {number * number:x}\n" for number in range(3000)]
+    streams = [bz2.compress("".join(rows[first : first + 1000]).encode()) for first in range(0, 3000, 1000)]
+    streams[0] = bz2.compress(("key,text\n" + "".join(rows[:1000])).encode())
+    streams[1] = streams[1][:200] + bytes(20) + streams[1][220:]
+    path = tmp_path / "rows.csv.bz2"
+    path.write_bytes(b"".join(streams))
+    outcome = read_source(path, "table", columns={"id": "key"})
+    assert {document.id for document in outcome.documents} >= {f"table:{number}" for number in range(2000, 3000)}
+    assert "missing_text" not in outcome.reasons

@@ -35,7 +35,8 @@ def read_parquet(location: str, columns: list[str], reading: Reading) -> Iterato
         reading.lost("unreadable", offset=0, detail=str(error))
         return
     with file:
-        wanted = [name for name in columns if name in file.schema_arrow.names]
+        names = set(file.schema_arrow.names)
+        wanted = sorted({column for name in columns for column in (name, name.partition(".")[0]) if column in names})
         facts = reading.span.facts if reading.span else {}
         groups, first = facts.get("groups", [0, file.num_row_groups]), facts.get("first_row", 1)
         for group in range(*groups):
@@ -56,11 +57,21 @@ def _group(
             return
         if batch is None:
             return
-        for row in range(batch.num_rows):
-            try:
-                values = batch.slice(row, 1).to_pylist()[0]
-            except UnicodeDecodeError as error:
-                reading.lost("encoding", locator=str(number), detail=str(error))
+        for values in _rows(batch):
+            if isinstance(values, UnicodeDecodeError):
+                reading.lost("encoding", locator=str(number), detail=str(values))
             else:
                 yield number, sum(len(value.encode()) for value in values.values() if isinstance(value, str)), values
             number += 1
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
+    """The rows of a batch; one by one only where some string of it is no UTF-8."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for row in range(batch.num_rows):
+            try:
+                yield batch.slice(row, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:
+                yield error

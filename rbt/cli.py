@@ -162,30 +162,11 @@ def corpus() -> None:
 def build(out: Path, engine: str, workers: int, replace: bool, recipe: Recipe, quiet: bool) -> None:
     """Ingest, clean and deduplicate the recipe's sources into Arrow parts."""
     from rbt.corpus.build import build_corpus
+    from rbt.corpus.summary import corpus_summary
     from rbt.engine import make_engine
 
     manifest = build_corpus(recipe, out, make_engine(engine, workers), replace=replace)
     say(quiet, *corpus_summary(out, manifest))
-
-
-def corpus_summary(out: Path, manifest: Manifest) -> list[str]:
-    """The ledger by source, as lines of a table."""
-    lines = [f"{'source':<14}{'read':>9}{'kept':>9}{'MB kept':>10}  dropped"]
-    sources = dict.fromkeys(name for _, name, _ in manifest.ledger if name)  # in the recipe's order
-    for source in sources:
-        rows = [row for _, name, row in manifest.ledger if name == source]
-        dropped: dict[str, int] = {}
-        for row in rows:
-            for rule, amount in row.dropped.items():
-                dropped[rule] = dropped.get(rule, 0) + amount.documents
-        words = ", ".join(f"{rule} {number:,}" for rule, number in sorted(dropped.items(), key=lambda item: -item[1]))
-        kept = rows[-1].outgoing
-        lines.append(
-            f"{source:<14}{rows[0].incoming.documents:>9,}{kept.documents:>9,}{kept.bytes / 1e6:>10,.2f}  {words}"
-        )
-    facts = manifest.facts
-    total = f"{facts['documents']:,} documents, {facts['bytes'] / 1e6:,.2f} MB of text in {len(facts['parts'])} part(s)"
-    return [*lines, f"{out}: {total}; every record is accounted for in {out / 'ledger.json'}"]
 
 
 def print_document(row: dict[str, Any]) -> None:
@@ -206,6 +187,7 @@ def show(
     folder: Path, document_id: str | None, number: int | None, seed: int, recipe: Recipe, quiet: bool
 ) -> None:
     """Show documents of a corpus, or what is in it."""
+    from rbt.corpus.summary import corpus_summary
     from rbt.formats.parts import find_document, open_corpus, random_documents
 
     opened = open_corpus(folder)

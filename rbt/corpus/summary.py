@@ -1,0 +1,87 @@
+"""What `rbt corpus build` says at its end: the ledger by source, and how much of the paper's corpora that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rbt.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """What the paper says of some kinds of source together (arXiv 1907.11692, section 3.2)."""
+
+    kinds: tuple[str, ...]
+    gigabytes: float  # uncompressed text
+    documents: int = 0  # 0: not said
+    noun: str = ""
+
+
+PAPER = (
+    PaperFigure(("bookcorpus", "wikipedia"), 16),
+    PaperFigure(("ccnews",), 76, 63_000_000, "articles"),
+    PaperFigure(("openwebtext",), 38),
+    PaperFigure(("stories",), 31),
+)
+
+
+def corpus_summary(out: Path, manifest: Manifest) -> list[str]:
+    """The lines to print."""
+    facts = manifest.facts
+    total = f"{facts['documents']:,} documents, {facts['bytes'] / 1e6:,.2f} MB of text in {len(facts['parts'])} part(s)"
+    return [
+        *ledger_table(manifest), *against_the_paper(manifest),
+        f"{out}: {total}; every record is accounted for in {out / 'ledger.json'}",
+    ]
+
+
+def ledger_table(manifest: Manifest) -> list[str]:
+    """One line a source: what was read, kept, and dropped by which rule."""
+    lines = [f"{'source':<14}{'read':>9}{'kept':>9}{'MB kept':>10}  dropped"]
+    sources = dict.fromkeys(name for _, name, _ in manifest.ledger if name)  # in the recipe's order
+    for source in sources:
+        rows = [row for _, name, row in manifest.ledger if name == source]
+        dropped: dict[str, int] = {}
+        for row in rows:
+            for rule, amount in row.dropped.items():
+                dropped[rule] = dropped.get(rule, 0) + amount.documents
+        words = ", ".join(f"{rule} {number:,}" for rule, number in sorted(dropped.items(), key=lambda item: -item[1]))
+        kept = rows[-1].outgoing
+        lines.append(
+            f"{source:<14}{rows[0].incoming.documents:>9,}{kept.documents:>9,}{kept.bytes / 1e6:>10,.2f}  {words}"
+        )
+    return lines
+
+
+def against_the_paper(manifest: Manifest) -> list[str]:
+    """One line for each of the paper's corpora that the recipe has sources of."""
+    lines = []
+    for figure in PAPER:
+        found = [source for source in manifest.facts["sources"].values() if source["kind"] in figure.kinds]
+        if not found:
+            continue
+        size, documents = (sum(source[key] for source in found) for key in ("bytes", "documents"))
+        share = f"{amount(size)}B of {figure.gigabytes:g} GB, {percent(size / 1e9 / figure.gigabytes)}"
+        if figure.documents:
+            of_documents = percent(documents / figure.documents)
+            share += f"; {amount(documents)} of {amount(figure.documents)} {figure.noun}, {of_documents}"
+        kinds = dict.fromkeys(source["kind"] for source in found)
+        missing = "" if len(kinds) == len(figure.kinds) else f" (the figure is {' and '.join(figure.kinds)} together)"
+        lines.append(f"of the paper's {' and '.join(kinds)}: {share}{missing}")
+    return lines
+
+
+def amount(number: float) -> str:
+    """A number to two digits with its unit: 0.71 M, 63 M, 16 G."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size / 2:
+            value = number / size
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+    return f"{number:.0f} "
+
+
+def percent(share: float) -> str:
+    """A share in percent, to two digits below 10 %."""
+    value = 100 * share
+    return f"{value:.0f} %" if value >= 10 else f"{value:.2g} %" if value >= 0.01 else "less than 0.01 %"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rbt.config import load_recipe
+from rbt.corpus.build import build_corpus
 from rbt.corpus.config import SourceConfig
 from rbt.corpus.raw_files import RawFile, joined_hash
 from rbt.corpus.reading import Reading, Span
 from rbt.corpus.sources import read_documents, spans
+from rbt.engine import LocalEngine
 from rbt.formats.document import Document
 from rbt.storage import hash_file
 
@@ -162,3 +166,52 @@ def test_small_files_and_one_gzip_member_are_one_span(tmp_path: Path) -> None:
     assert spans.split("x.jsonl.gz", 10**9, "table") == [Span(0, 10**9)]
     raw = RawFile(0, SourceConfig("table", ()), 0, str(path), str(tmp_path), {"size": size})
     assert raw.hash() == hash_file(path)
+
+
+def write_raw_files(folder: Path) -> Path:
+    """A recipe with one splittable file of each form; returns the recipe's path."""
+    multistream(folder, index=True)
+    rows = [f"Row {number} has the words {' '.join(f'r{number * 31 + place:x}' for place in range(50))}."
+            for number in range(200)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
+    pq.write_table(
+        pa.table({"id": [f"p{number}" for number in range(200)], "text": [f"Parquet {row}" for row in rows]}),
+        folder / "rows.parquet", row_group_size=20, compression="none", use_dictionary=False,
+    )
+    recipe = folder / "rbt.toml"
+    recipe.write_text(
+        '[corpus]\npart_bytes = 30000\n[clean]\nlanguage = ""\n'
+        '[[source]]\nkind = "wikipedia"\npaths = ["*.bz2"]\n'
+        '[[source]]\nkind = "table"\npaths = ["rows.jsonl", "rows.parquet"]\n',
+        encoding="utf-8",
+    )
+    return recipe
+
+
+def test_a_corpus_of_split_files_is_the_corpus_of_whole_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same parts, removals and ledger, with one worker and with two; only the raw files' hashes differ."""
+    recipe = load_recipe(str(write_raw_files(tmp_path)), ())
+    split_in_two = build_corpus(recipe, tmp_path / "two", LocalEngine(2))
+    split = build_corpus(recipe, tmp_path / "one", LocalEngine(1))
+    assert split.fingerprint == split_in_two.fingerprint
+    assert len(list((tmp_path / "one/work/ingest").glob("*.quarantine.arrow"))) > 12
+    monkeypatch.setattr(spans, "SPAN_BYTES", 1 << 30)
+    whole = build_corpus(recipe, tmp_path / "whole", LocalEngine(1))
+    assert len(list((tmp_path / "whole/work/ingest").glob("*.quarantine.arrow"))) == 4
+    assert whole.files == split.files == split_in_two.files
+    assert whole.ledger.table() == split.ledger.table()
+    assert whole.ledger.row("read", "wikipedia").other["files"] == 2
+
+
+def test_a_moved_split_file_is_recognized_by_its_content(tmp_path: Path) -> None:
+    """New time stamps make the file be hashed in the same spans, once; then its new stamp is known."""
+    recipe = load_recipe(str(write_raw_files(tmp_path)), ())
+    build_corpus(recipe, tmp_path / "corpus", LocalEngine(1))
+    for path in tmp_path.glob("rows.*"):
+        os.utime(path, (1, 1))
+    before = (tmp_path / "corpus/manifest.json").stat().st_mtime_ns
+    build_corpus(recipe, tmp_path / "corpus", LocalEngine(1))
+    assert (tmp_path / "corpus/manifest.json").stat().st_mtime_ns == before
+    recorded = json.loads((tmp_path / "corpus/provenance.json").read_text())["raw"]
+    stamps = {Path(entry["location"]).name: entry["stamp"]["tag"] for entry in recorded}
+    assert stamps["rows.jsonl"] == stamps["rows.parquet"] == str(10**9)

@@ -32,6 +32,8 @@ paths = ["{data}/books/100_english_novels/*.txt"]
 [[source]]
 kind = "ccnews"
 paths = ["{data}/warc/derived/CC-NEWS-like-A.warc.gz"]
+since = ""
+until = ""
 [[source]]
 kind = "openwebtext"
 paths = ["openwebtext.tar"]

@@ -1,7 +1,7 @@
 """`rbt corpus build`: the stages in order.
 
-    raw files ─ingest─> ingested parts ─filter─> rows ─deduplicate─> removals ─write─> parts, signatures
-                                                                     └─> removed.arrow, quarantine.arrow, ledger
+    raw files ─ingest─> ingested parts ─score, filter─> rows ─deduplicate─> removals ─write─> parts, signatures
+                                                                            └─> removed.arrow, quarantine.arrow, ledger
 
 Everything under OUT/work/ can be made again; it is kept (`keep_work`) so that a change of thresholds does not extract
 again. Documents are numbered over all ingested parts in the recipe's order: the number is the document's priority.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rbt.config import Recipe, to_table
-from rbt.corpus.config import CleanConfig, CorpusConfig, DeduplicateConfig, SourceConfig
+from rbt.corpus.config import CleanConfig, CorpusConfig, DeduplicateConfig, QualityConfig, SourceConfig
 from rbt.corpus.dedup.pipeline import VERSION as DEDUPLICATE_VERSION
 from rbt.corpus.dedup.pipeline import Deduplicated, Ingested, check_config, deduplicate
 from rbt.corpus.filter import VERSION as FILTER_VERSION
@@ -25,6 +25,10 @@ from rbt.corpus.ingest import VERSION as INGEST_VERSION
 from rbt.corpus.ingest import RawTask, check_not_empty, check_sources, ingest, plan_tasks
 from rbt.corpus.raw_files import RawFile, joined_hash, list_raw_files, source_identity
 from rbt.corpus.report import check_duplicates, name_the_most_frequent, write_quarantined, write_removed
+from rbt.corpus.score import VERSION as SCORE_VERSION
+from rbt.corpus.score import effective, score_parts
+from rbt.corpus.story_scores import VERSION as STORIES_VERSION
+from rbt.corpus.story_scores import select_stories
 from rbt.corpus.write import SIGNATURES, Selected, plan_parts, write_parts, write_removed_signatures
 from rbt.corpus.write import VERSION as WRITE_VERSION
 from rbt.engine import Engine
@@ -37,7 +41,9 @@ from rbt.storage import as_text, write_text
 log = logging.getLogger(__name__)
 STAGE = "corpus build"
 REMOVED_SIGNATURES = f"{SIGNATURES}/{removals.NAME}"
-VERSION = 1000 * INGEST_VERSION + 100 * FILTER_VERSION + 10 * DEDUPLICATE_VERSION + WRITE_VERSION
+VERSION = sum(  # versions only rise, so that any change of one changes the sum
+    (STORIES_VERSION, INGEST_VERSION, SCORE_VERSION, FILTER_VERSION, DEDUPLICATE_VERSION, WRITE_VERSION)
+)
 LEDGER_STAGES = ("read", "extract", "clean", "filter", "deduplicate", "parts")
 
 
@@ -54,16 +60,18 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
                 drop_work(out / WORK)
             return built
         work = out / WORK
-        tasks = plan_tasks(files, {})
-        ingested = ingest(tasks, work / "ingest", engine)
+        tasks = plan_tasks(files, select_stories(files, work, engine))
+        clean, quality = recipe.section("clean", CleanConfig), recipe.section("quality", QualityConfig)
+        ingested = ingest(tasks, work / "ingest", engine, clean.mojibake)
         ledger = merged_ledger(ingested)
         sources = recipe.sources(SourceConfig)
         check_sources(sources, ledger)
         labels = [task.raw.source.label for task in tasks]
-        clean, near = recipe.section("clean", CleanConfig), recipe.section("deduplicate", DeduplicateConfig)
-        filtered = filter_parts(ingested, labels, work / "ingest", clean, work / "filter", engine)
+        near = recipe.section("deduplicate", DeduplicateConfig)
+        scored = score_parts(ingested, work / "ingest", work / "score", engine) if quality.rules else []
+        filtered = filter_parts(ingested, scored, labels, work, clean, quality, engine)
         ledger.merge(merged_ledger(filtered))
-        check_not_empty(sources, lambda label: ledger.row("filter", label), "see [clean], and `kind` and `paths`")
+        check_not_empty(sources, lambda label: ledger.row("filter", label), "see [clean], [quality], `kind`, `paths`")
         inputs = deduplication_inputs(ingested, filtered, work)
         selection = deduplicate(inputs, near, config.seed, work, engine)
         selected = select(inputs, labels, filtered, selection, work)
@@ -129,6 +137,7 @@ def identity(recipe: Recipe, files: Sequence[RawFile], hashes: Sequence[str]) ->
         "corpus": {key: value for key, value in to_table(recipe.sections["corpus"]).items() if key != "keep_work"},
         "source": [source_identity(source) for source in recipe.sources(SourceConfig)],
         "clean": to_table(recipe.sections["clean"]),
+        "quality": effective(recipe.section("quality", QualityConfig)),
         "deduplicate": to_table(recipe.sections["deduplicate"]),
     }
     raw = [

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from rbt.cli import CONTEXT, WIDTH, main
+from rbt.cli import main
+from rbt.cli.options import CONTEXT, WIDTH
 
 PATH = Path(__file__).resolve().parent / "cli.md"
 HEAD = "# Command line\n\nGenerated from the help texts by `make docs`.\n"

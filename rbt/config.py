@@ -22,6 +22,7 @@ SECTIONS: dict[str, str] = {
     "corpus": "rbt.corpus.config:CorpusConfig",
     "source": "rbt.corpus.config:SourceConfig",
     "clean": "rbt.corpus.config:CleanConfig",
+    "quality": "rbt.corpus.config:QualityConfig",
     "deduplicate": "rbt.corpus.config:DeduplicateConfig",
     "bpe": "rbt.packing.config:BpeConfig",
     "pack": "rbt.packing.config:PackConfig",

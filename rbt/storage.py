@@ -6,18 +6,26 @@ A file under its final name is always whole: it is written to a temporary siblin
 from __future__ import annotations
 
 import glob
+import gzip
 import hashlib
+import io
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
+from rbt import remote
 from rbt.errors import InputError
+from rbt.http_range import is_http
 
 CHUNK_BYTES = 1 << 20
+STAMP_THREADS = 16  # asking a server about a file is waiting, mostly
+LIST = "@"  # before the name of a file that lists inputs
 TEMPORARY = ".tmp-"  # prefix of what a crash may leave behind; swept by the next run
 
 
@@ -112,33 +120,66 @@ def is_url(location: str) -> bool:
 
 
 def open_input(location: str) -> IO[bytes]:
-    """Open a local path or any fsspec URL for reading bytes. Raises InputError."""
-    try:
-        if is_url(location):
-            import fsspec
+    """Open a local path or any fsspec URL for reading bytes; a URL's dropped connections are taken up again.
 
-            return cast(IO[bytes], fsspec.open(location, "rb").open())
+    Raises InputError, also from a URL's `read`.
+    """
+    if is_url(location):
+        return io.BufferedReader(remote.RemoteFile(location), CHUNK_BYTES)
+    try:
         return Path(location).open("rb")
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError) as error:
         raise InputError("expected a readable file", path=location, found=str(error)) from error
 
 
-def _file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it. Raises InputError where there is none for its protocol."""
-    import fsspec
-
+def read_list(location: str) -> list[str]:
+    """The lines of a text file (a path or a URL, plain or gzip), save empty ones and comments (#)."""
+    with open_input(location) as stream:
+        data = stream.read()
     try:
-        system, path = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise InputError("expected a URL that fsspec can open", path=url, found=str(error)) from error
-    return system, path
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError("expected a list of names in UTF-8, plain or gzip", path=location, found=str(error)) from error
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _listed(pattern: str, base: Path) -> tuple[str, list[str]]:
+    """What "@LIST" or "@LIST PREFIX" stands for: the folder of the names in it ("" if they have none), and the names.
+
+    Lines are URLs, or paths below PREFIX (a URL), or without one below the list's own folder.
+    """
+    location, _, prefix = pattern.removeprefix(LIST).rpartition(" ")
+    if not location or not is_url(prefix):
+        location, prefix = pattern.removeprefix(LIST), ""
+    location = location.strip() if is_url(location) else str(base / location.strip())
+    folder = prefix.rstrip("/") or location.rpartition("/")[0]
+    lines = read_list(location)
+    names = [line if is_url(line) else f"{folder}/{line.lstrip('/')}" for line in lines]
+    return "" if any(map(is_url, lines)) else folder, names
+
+
+def _expand_url(pattern: str) -> list[str]:
+    if is_http(pattern):
+        if any(c in pattern for c in "*["):  # a question mark begins a query
+            raise InputError(
+                "expected a URL without wildcards: HTTP has no way to list files", path=pattern, found="a wildcard",
+                cure=f'name a list of the files, paths = ["{LIST}warc.paths.gz https://..."], or `rbt corpus fetch` it',
+            )
+        return [pattern]
+    system, path = remote.file_system(pattern)
+    found = system.glob(path) if any(c in path for c in "*?[") else [path]
+    return [system.unstrip_protocol(name) for name in found]
 
 
 def _expand(pattern: str, base: Path) -> list[str]:
+    if pattern.startswith(LIST):
+        names = _listed(pattern, base)[1]
+        if missing := next((name for name in names if not is_url(name) and not Path(name).is_file()), None):
+            raise InputError("expected a file that is there", path=pattern, found=f"{missing}, which is not")
+        return names
     if is_url(pattern):
-        system, path = _file_system(pattern)
-        found = system.glob(path) if any(c in path for c in "*?[") else [path]
-        return [system.unstrip_protocol(name) for name in found]
+        return _expand_url(pattern)
     matches = [Path(name) for name in glob.glob(str(base / pattern), recursive=True)]
     for match in matches:
         if match.is_symlink() and not match.exists():  # a disk that is not mounted must not go unseen
@@ -147,7 +188,7 @@ def _expand(pattern: str, base: Path) -> list[str]:
 
 
 def expand_inputs(patterns: Sequence[str], base: Path) -> list[str]:
-    """Sorted files behind globs or URLs, relative to `base`. A pattern without a file is an InputError."""
+    """Sorted files behind globs, URLs or lists of them (@LIST), relative to `base`. Without a file: an InputError."""
     found: set[str] = set()
     for pattern in patterns:
         names = _expand(pattern, base)
@@ -160,32 +201,48 @@ def expand_inputs(patterns: Sequence[str], base: Path) -> list[str]:
     return sorted(found)
 
 
+def _fixed_folders(pattern: str, base: Path) -> list[str]:
+    """The names of the folders above a pattern's first wildcard."""
+    if pattern.startswith(LIST):
+        folder = _listed(pattern, base)[0]
+        return (folder if is_url(folder) else os.path.normpath(folder)).split("/") if folder else []
+    if is_http(pattern):
+        return pattern.partition("?")[0].split("/")[:-1]
+    if is_url(pattern):
+        system, path = remote.file_system(pattern)
+        names = system.unstrip_protocol(path).split("/")
+    else:
+        names = os.path.normpath(base / pattern).split("/")
+    fixed = (number for number, name in enumerate(names[:-1]) if any(c in name for c in "*?["))
+    return list(names[: next(fixed, len(names) - 1)])
+
+
 def common_folder(patterns: Sequence[str], base: Path) -> str:
-    """The deepest folder (or URL) that all patterns share before their first wildcard.
+    """The deepest folder (or URL) that all patterns share before their first wildcard; "" if they share none.
 
     Names relative to it are unique among the files of all patterns, and do not change when files come or go.
     """
-    folders = []
-    for pattern in patterns:
-        if is_url(pattern):
-            system, path = _file_system(pattern)
-            names = system.unstrip_protocol(path).split("/")
-        else:
-            names = os.path.normpath(base / pattern).split("/")
-        fixed = (number for number, name in enumerate(names[:-1]) if any(c in name for c in "*?["))
-        folders.append(names[: next(fixed, len(names) - 1)])
+    folders = [_fixed_folders(pattern, base) for pattern in patterns]
     shared = takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
     return "/".join(level[0] for level in shared)
 
 
 def input_stamp(location: str) -> dict[str, int | str]:
-    """Size and modification time (or ETag) of a raw input: enough to see that it is the same as before."""
+    """Size and modification time (or ETag) of a raw input: enough to see that it is the same as before.
+
+    Raises InputError where a URL cannot be reached.
+    """
     if is_url(location):
-        system, path = _file_system(location)
-        info = system.info(path)
-        return {"size": int(info.get("size") or 0), "tag": str(info.get("ETag") or info.get("mtime") or "")}
+        size, tag = remote.stat(location)
+        return {"size": max(size, 0), "tag": tag}
     status = Path(location).stat()
     return {"size": status.st_size, "tag": str(status.st_mtime_ns)}
+
+
+def input_stamps(locations: Sequence[str]) -> list[dict[str, int | str]]:
+    """`input_stamp` of each: many at once, since a server answers one request in a tenth of a second."""
+    with ThreadPoolExecutor(STAMP_THREADS) as pool:
+        return list(pool.map(input_stamp, locations))
 
 
 class HashingReader:

@@ -78,9 +78,10 @@ def test_every_link_between_pages_leads_somewhere() -> None:
 
 
 def test_the_choices_of_the_command_line_are_those_of_the_package() -> None:
+    from rbt.cli.packing import FORMATS
     from rbt.packing.packers import PACKERS
 
-    assert set(cli.FORMATS) == set(PACKERS)
+    assert set(FORMATS) == set(PACKERS)
 
 
 def test_the_listed_checks_are_those_that_tests_carry() -> None:

@@ -1,4 +1,4 @@
-"""Configuration of the corpus: sections [corpus], [[source]], [clean], [deduplicate] of a recipe."""
+"""Configuration of the corpus: sections [corpus], [[source]], [clean], [quality], [deduplicate] of a recipe."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 SourceKind = Literal["wikipedia", "bookcorpus", "ccnews", "openwebtext", "stories", "table"]
 
 
-ORIGINS = {  # where each kind's raw files come from, for `rbt init`
-    "wikipedia": "dumps.wikimedia.org: <wiki>-<date>-pages-articles-multistream.xml.bz2",
-    "bookcorpus": "one UTF-8 .txt a book",
-    "ccnews": "Common Crawl, crawl-data/CC-NEWS/YYYY/MM/CC-NEWS-*.warc.gz",
-    "openwebtext": "openwebtext.tar.xz of the OpenWebText corpus, or its urlsf_subset*.tar",
-    "stories": "CC-Stories text files (.txt, .txt.gz), one sentence a line",
-    "table": "jsonl, csv or parquet, with a `columns` map",
+ORIGINS = {  # where each kind's raw files come from, for `rbt init`; docs/sources.md says more
+    "wikipedia": "dumps.wikimedia.org: <wiki>-<date>-pages-articles-multistream.xml.bz2; CirrusSearch, Enterprise HTML",
+    "bookcorpus": "a book a file: .txt, .epub, TEI .xml, tars and zips of them; books_large_p*.txt; the Hub's parquet",
+    "ccnews": "Common Crawl, crawl-data/CC-NEWS/YYYY/MM/CC-NEWS-*.warc.gz (`rbt corpus fetch`); WET files",
+    "openwebtext": "openwebtext.tar.xz or urlsf_subset*.tar; the Hub's parquet; WARC files with `urls`",
+    "stories": "CC-Stories text files (.txt, .txt.gz); the Hub's parquet; WARC or WET files with `questions`",
+    "table": "jsonl, csv, tsv or parquet, with a `columns` map",
 }
 
 
@@ -33,7 +33,7 @@ class SourceConfig:
     """One [[source]]: raw files of one kind. Keys that belong to some kinds only are listed in OPTION_KINDS."""
 
     kind: SourceKind
-    paths: tuple[str, ...]  # files, globs or fsspec URLs, relative to the recipe
+    paths: tuple[str, ...]  # files, globs or fsspec URLs, relative to the recipe; "@LIST": a file of such lines
     name: str = ""  # the `source` column and the prefix of ids; default: the kind
     maximum_duplicates: float = 0.5  # share of its documents that deduplication may take before the build stops
     maximum_errors: float = 0.05  # share of its records that may be quarantined before the build stops
@@ -45,10 +45,10 @@ class SourceConfig:
     extractor: Literal["fast", "trafilatura"] = "fast"  # HTML pages
     page_bytes: int = 10_000_000  # larger HTML pages are quarantined
     page_seconds: float = 30.0  # pages that take longer to extract are quarantined
-    urls: str = ""  # openwebtext: list of `rbt corpus urls`; then `paths` are WARC files, and these pages are taken
+    urls: str = ""  # openwebtext: folder of `rbt corpus urls`; then `paths` are WARC files, and these pages are taken
     questions: tuple[str, ...] = ()  # stories: files of PDP-60 and WSC-273; then `paths` are WARC or WET files to score
     top_fraction: float = 0.001  # stories: share of the scored documents that is kept
-    detokenize: bool = True  # stories: undo the Penn Treebank tokenization of the published files
+    detokenize: bool = True  # stories, bookcorpus sentence lines: undo the published files' Penn Treebank tokens
     columns: dict[str, str] = field(default_factory=dict)  # table: our column -> theirs (id, text, title, url, date)
 
     @property
@@ -69,7 +69,7 @@ OPTION_KINDS: dict[str, tuple[SourceKind, ...]] = {  # the kinds that know an op
     "urls": ("openwebtext",),
     "questions": ("stories",),
     "top_fraction": ("stories",),
-    "detokenize": ("stories",),
+    "detokenize": ("stories", "bookcorpus"),
     "columns": ("table", "bookcorpus", "openwebtext", "stories"),
 }
 
@@ -81,6 +81,45 @@ class CleanConfig:
     language: str = "en"  # ISO 639-1; "" keeps every language
     minimum_language_score: float = 0.65
     minimum_characters: int = 200
+    mojibake: bool = False  # repair text that was decoded with the wrong encoding (ftfy); ingests anew
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """[quality]: documents beyond a bound of a rule set that is on are dropped. Defaults are the published ones.
+
+    Gopher: Rae et al. 2021, section A.1.1 and table A1. C4: Raffel et al. 2020, section 2.2. What each statistic
+    counts is said in rbt/corpus/quality.py. Shares and ratios are 0 to 1.
+    """
+
+    rules: tuple[Literal["gopher", "c4"], ...] = ()
+    gopher_minimum_words: int = 50
+    gopher_maximum_words: int = 100_000  # many novels are longer
+    gopher_minimum_mean_word_length: float = 3.0  # characters
+    gopher_maximum_mean_word_length: float = 10.0
+    gopher_maximum_hash_ratio: float = 0.1  # number signs a word
+    gopher_maximum_ellipsis_ratio: float = 0.1  # ellipses a word
+    gopher_maximum_bullet_lines: float = 0.9  # share of lines that start with a bullet
+    gopher_maximum_ellipsis_lines: float = 0.3  # share of lines that end with an ellipsis
+    gopher_minimum_alphabetic_words: float = 0.8  # share of words that hold a letter
+    gopher_minimum_stop_words: int = 2  # different ones of: the, be, to, of, and, that, have, with (0: any language)
+    gopher_maximum_duplicate_lines: float = 0.3  # share of lines that occurred before in the document
+    gopher_maximum_duplicate_line_characters: float = 0.2  # their share of characters
+    gopher_maximum_duplicate_paragraphs: float = 0.3
+    gopher_maximum_duplicate_paragraph_characters: float = 0.2
+    gopher_maximum_top_2gram: float = 0.2  # share of characters in the most frequent word 2-gram
+    gopher_maximum_top_3gram: float = 0.18
+    gopher_maximum_top_4gram: float = 0.16
+    gopher_maximum_duplicate_5gram: float = 0.15  # share of characters in word 5-grams that occurred before
+    gopher_maximum_duplicate_6gram: float = 0.14
+    gopher_maximum_duplicate_7gram: float = 0.13
+    gopher_maximum_duplicate_8gram: float = 0.12
+    gopher_maximum_duplicate_9gram: float = 0.11
+    gopher_maximum_duplicate_10gram: float = 0.1
+    c4_minimum_sentences: int = 5  # in lines that end in punctuation, of 3 words or more, without "javascript"
+    c4_minimum_line_characters: float = 0.0  # share of characters in such lines; C4 cuts the others out, rbt does not
+    c4_maximum_curly_brackets: int = 0
+    c4_maximum_lorem_ipsum: int = 0
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,10 @@ class RawTask:
     name: str
     span: Span | None  # None: the whole file, with no facts
 
-    def as_task(self) -> Task:
+    def as_task(self, mojibake: bool) -> Task:
         """What shapes the documents is payload; where things lie on this machine is context."""
         raw, span = self.raw, self.span
-        payload = {"source": source_identity(raw.source), "origin": raw.origin, **raw.resources}
+        payload = {"source": source_identity(raw.source), "origin": raw.origin, "mojibake": mojibake, **raw.resources}
         table: dict[str, Any] | None = None
         size = int(raw.stamp["size"])
         if span is not None:
@@ -70,9 +70,10 @@ def plan_tasks(files: Sequence[RawFile], facts: Mapping[str, Mapping[str, Any]])
     return tasks
 
 
-def ingest(tasks: Sequence[RawTask], folder: Path, engine: Engine) -> list[Receipt]:
+def ingest(tasks: Sequence[RawTask], folder: Path, engine: Engine, mojibake: bool = False) -> list[Receipt]:
     """Ingest all files; receipts in order, with results raw_hash, raw_bytes, documents, bytes, has_documents."""
-    return run_tasks(STAGE, VERSION, {}, [task.as_task() for task in tasks], ingest_file, folder, engine, unit="B")
+    jobs = [task.as_task(mojibake) for task in tasks]
+    return run_tasks(STAGE, VERSION, {}, jobs, ingest_file, folder, engine, unit="B")
 
 
 def ingest_file(task: Task, folder: Path) -> TaskOutput:
@@ -83,7 +84,7 @@ def ingest_file(task: Task, folder: Path) -> TaskOutput:
     ledger = Ledger()
     part, quarantine = f"{task.name}.arrow", f"{task.name}.quarantine.arrow"
     documents = read_documents(task.context["location"], source, reading)
-    write_part(folder / part, _batches(_rows(documents, source.label, ledger)))
+    write_part(folder / part, _batches(_rows(documents, source.label, task.payload["mojibake"], ledger)))
     write_quarantine(folder / quarantine, reading.quarantined)
     read = ledger.row("read", source.label)
     read.merge(reading.row)
@@ -102,7 +103,7 @@ def ingest_file(task: Task, folder: Path) -> TaskOutput:
     return TaskOutput([part, quarantine], ledger, result)
 
 
-def _rows(documents: Iterator[Document], source: str, ledger: Ledger) -> Iterator[dict[str, Any]]:
+def _rows(documents: Iterator[Document], source: str, mojibake: bool, ledger: Ledger) -> Iterator[dict[str, Any]]:
     read, extract, clean = (ledger.row(stage, source) for stage in ("read", "extract", "clean"))
     for document in documents:
         text_bytes = len(document.text.encode("utf-8", "surrogatepass"))
@@ -111,7 +112,7 @@ def _rows(documents: Iterator[Document], source: str, ledger: Ledger) -> Iterato
         extract.shrink("markup", document.payload_bytes - text_bytes)
         extract.keep(text_bytes)
         clean.take(text_bytes)
-        cleaned = clean_text(document.text)
+        cleaned = clean_text(document.text, mojibake)
         for rule, size in cleaned.shrunk.items():
             clean.shrink(rule, size)
         clean.keep(len(cleaned.text.encode()))

@@ -28,7 +28,7 @@ from rbt.storage import (
     common_folder,
     expand_inputs,
     hash_file,
-    input_stamp,
+    input_stamps,
     new_hash,
     open_input,
 )
@@ -89,8 +89,9 @@ def _files_of(source_number: int, source: SourceConfig, base: Path) -> Iterator[
         source, urls=str(base / source.urls) if source.urls else "",
         questions=tuple(expand_inputs(source.questions, base)) if source.questions else (),
     )
-    for number, location in enumerate(expand_inputs(source.paths, base)):
-        yield RawFile(source_number, resolved, number, location, folder, input_stamp(location), found)
+    locations = expand_inputs(source.paths, base)
+    for number, (location, stamp) in enumerate(zip(locations, input_stamps(locations), strict=True)):
+        yield RawFile(source_number, resolved, number, location, folder, stamp, found)
 
 
 def resources(source: SourceConfig, base: Path) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def pack(
     """
     check_config(config)
     opened, identity = open_corpus(corpus), read_tokenizer(tokenizer)
+    check_documents(opened, config)
     with exclusive(out, "packed folder"):
         copy_tokenizer(tokenizer, identity, out, replace)
         token_store = make_tokens(opened, identity, out, config.validation_fraction, engine, replace)
@@ -58,6 +59,17 @@ def check_config(config: PackConfig) -> None:
     if not 0 <= config.validation_fraction < 1:
         raise ConfigError(
             "[pack] validation_fraction: expected 0 <= fraction < 1", found=str(config.validation_fraction)
+        )
+
+
+def check_documents(corpus: Corpus, config: PackConfig) -> None:
+    """Raise ConfigError where blocks are not to cross documents, and a source does not know where its documents end."""
+    pieces = [name for name, has_documents in corpus.sources().items() if not has_documents]
+    if config.format == "doc-sentences" and pieces:
+        raise ConfigError(
+            "[pack] format doc-sentences: expected sources of whole documents", path=corpus.folder,
+            found=f"pieces of them in {', '.join(pieces)}",
+            cure="use --format full-sentences, or set split_books = true for that source and build the corpus again",
         )
 
 

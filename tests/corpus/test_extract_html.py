@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbt.corpus.extract.html import Block, Element, best_element, extract_article
+from rbt.corpus.extract.html import extract_article
 from rbt.corpus.extract.page_facts import decode_html
 
 STORY = [

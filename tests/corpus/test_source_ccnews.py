@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fastwarc.warc import ArchiveIterator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbt.corpus.guard import EXTRACTORS
 from rbt.corpus.sources import warc
 from rbt.corpus.sources.raw import RawStream
 from rbt.corpus.sources.warc import WarcReader, parse_headers, parse_http, unchunk
@@ -91,6 +93,144 @@ def test_what_is_no_page_of_the_period_is_counted_by_rule(tmp_path: Path, read_s
     outcome = read_source(path, "ccnews", since="2016-09-01", until="2019-03-01")
     assert [document.locator[-1] for document in outcome.documents] == ["6", "7"]
     assert outcome.dropped == {"not_response": 3, "http_status": 1, "mime": 1, "date": 2}
+
+
+@pytest.mark.parametrize(
+    "type", ["revisit", "request", "metadata", "warcinfo", "resource", "continuation", "", "RESPONSE"]
+)
+def test_only_responses_are_pages(type: str, tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc.gz"
+    write(path, [record(1, type=type)])
+    outcome = read_source(path, "ccnews")
+    assert outcome.dropped == ({} if type == "RESPONSE" else {"not_response": 1})
+    assert outcome.reasons == []
+
+
+@pytest.mark.parametrize(
+    ("date", "since", "until", "rule"),
+    [
+        ("2016-09-01T00:00:00.000Z", "2016-09-01", "2019-03-01", ""),
+        ("2016-08-31T23:59:59.999999Z", "2016-09-01", "2019-03-01", "date"),
+        ("2019-02-28T23:59:59.5Z", "2016-09-01", "2019-02-28T23:59:59Z", "date"),
+        ("2016-09", "2016-09-01", "", ""),  # an imprecise date stands for its first second
+        ("2016", "2016-09-01", "", "date"),
+        ("2019-03", "", "2019-03-01", "date"),
+        ("2019-02", "", "2019-03", ""),
+        ("2017-05-06T07:08Z", "2017-05-06T07:08:00Z", "2017-05-06T07:08:01Z", ""),
+        ("2017-05-06T07:08:00Z", "2017-05-06T07:08", "2017-05-06T07:08:01", ""),
+        ("2017-05-06T07:07:59Z", "2017-05-06T07:08", "", "date"),
+        ("2017-12-31T23:59:59Z", "2018", "", "date"),
+        ("2018-01-01T00:00:00Z", "2018", "2019", ""),
+        ("yesterday", "2018", "", "no_date"),
+        ("yesterday", "", "", ""),
+        ("1999-01-01T00:00:00Z", "", "", ""),
+    ],
+)
+def test_the_window_compares_dates_of_any_precision(
+    date: str, since: str, until: str, rule: str, tmp_path: Path, read_source: Any
+) -> None:
+    path = tmp_path / "news.warc"
+    write(path, [record(1, date=date)])
+    outcome = read_source(path, "ccnews", since=since, until=until)
+    assert outcome.dropped == ({rule: 1} if rule else {})
+
+
+def test_the_window_is_the_papers_unless_another_is_named(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc"
+    dates = ["2016-08-31T23:59:59Z", "2016-09-01T00:00:00Z", "2019-02-28T23:59:59Z", "2019-03-01T00:00:00Z"]
+    write(path, [record(number, date=date) for number, date in enumerate(dates)])
+    assert [document.locator[-1] for document in read_source(path, "ccnews").documents] == ["1", "2"]
+
+
+def test_a_response_without_a_body_or_a_media_type_is_dropped_by_rule(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc"
+    untyped = record(3).replace(b"Content-Type: text/html; charset=utf-8\r\n", b"X: " + b"x" * 35 + b"\r\n")
+    identified = untyped.replace(b"WARC-Date", b"WARC-Identified-Payload-Type: text/html\r\nWARC-Date")
+    nothing = b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://a.example/\r\nContent-Length: 0\r\n\r\n\r\n"
+    write(path, [record(1, b""), record(2, b" \r\n\t"), untyped, identified.replace(b"0000-3", b"0000-4"), nothing])
+    outcome = read_source(path, "ccnews")
+    assert [document.locator[-1] for document in outcome.documents] == ["4"]
+    assert outcome.dropped == {"empty": 3, "mime": 1}
+
+
+def test_what_is_too_large_and_no_page_is_dropped_by_its_own_rule(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc.gz"
+    large = html(1) * 2000
+    records = [
+        record(1, large),
+        record(2, large, mime="video/mp4"),
+        record(3, large, status="404 Not Found"),
+        record(4, large, type="resource"),
+        record(5, gzip.compress(random.Random(1).randbytes(200_000)), headers="Content-Encoding: gzip\r\n"),
+        record(6),
+    ]
+    write(path, records)
+    outcome = read_source(path, "ccnews", page_bytes=100_000)
+    assert [document.locator[-1] for document in outcome.documents] == ["6"]
+    assert outcome.dropped == {"quarantined_too_large": 2, "mime": 1, "http_status": 1, "not_response": 1}
+
+
+def test_the_page_limit_is_exact(tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc"
+    for name, body in (("plain", html(1)), ("packed", gzip.compress(html(1), mtime=0))):
+        headers = "Content-Encoding: gzip\r\n" if name == "packed" else ""
+        whole = record(1, body, headers=headers)
+        write(path, [whole])
+        length = int(whole.partition(b"Content-Length: ")[2].partition(b"\r")[0])
+        limit = max(length, len(html(1)))
+        assert len(read_source(path, "ccnews", page_bytes=limit).documents) == 1
+        assert read_source(path, "ccnews", page_bytes=limit - 1).reasons == ["too_large"]
+
+
+def test_a_page_that_breaks_its_extractor_is_quarantined_by_url_and_the_others_are_kept(
+    tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setitem(EXTRACTORS, "fast", "hostile_extractors:misbehave")
+    path = tmp_path / "news.warc.gz"
+    deeds = ["loop", "read from zero", "raise"]
+    pages = [record(number, html(number) + f"do: {deed}".encode()) for number, deed in enumerate(deeds)]
+    write(path, [pages[0], record(7), pages[1], record(8), pages[2], record(9)])
+    outcome = read_source(path, "ccnews", page_seconds=0.2)
+    assert [document.locator[-1] for document in outcome.documents] == ["7", "8", "9"]
+    assert outcome.reasons == ["too_slow", "crashed", "crashed"]
+    locators = [row["locator"] for row in outcome.reading.quarantined]
+    assert locators == [f"http://news.example/{number}" for number in range(3)]
+    assert all(row["offset"] >= 0 and row["detail"] for row in outcome.reading.quarantined)
+
+
+def test_the_extractor_of_the_recipe_is_used(
+    tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setitem(EXTRACTORS, "trafilatura", "hostile_extractors:echo")
+    path = tmp_path / "news.warc"
+    write(path, [record(1)])
+    assert read_source(path, "ccnews", extractor="trafilatura").texts == [html(1).decode()]
+    assert read_source(path, "ccnews", extractor="fast").texts != [html(1).decode()]
+
+
+@pytest.mark.parametrize("name", ["news.arc", "news.arc.gz"])
+def test_a_file_in_the_older_arc_format_is_one_quarantined_place(name: str, tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / name
+    block = b"1 0 Crawler\nURL IP-address Archive-date Content-type Archive-length\n"
+    first = b"filedesc://news.arc 0.0.0.0 20170506070809 text/plain %d\n%s\n" % (len(block), block)
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + html(1)
+    write(path, [first, b"http://news.example/ 1.2.3.4 20170506070809 text/html %d\n%s\n" % (len(page), page)])
+    outcome = read_source(path, "ccnews")
+    assert outcome.documents == []
+    assert outcome.reasons == ["arc_format"]
+
+
+@pytest.mark.parametrize("length", [10**18 - 1, 1 << 62, 1 << 64, 10**30])
+def test_a_length_beyond_the_file_costs_what_is_there(length: int, tmp_path: Path, read_source: Any) -> None:
+    path = tmp_path / "news.warc.gz"
+    liar = re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % length, record(2))
+    write(path, [record(1), liar])
+    outcome = read_source(path, "ccnews")
+    assert [document.locator[-1] for document in outcome.documents] == ["1"]
+    assert outcome.reasons == ["truncated" if length < 10**18 else "bad_record"]
+    assert outcome.reading.row.incoming.bytes < 10_000  # never what a header claims
 
 
 @pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.9, 0.999])

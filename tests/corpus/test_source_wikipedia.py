@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rbt.corpus.config import SourceConfig
-from rbt.corpus.reading import Reading
-from rbt.corpus.sources import wikipedia
+from rbt.corpus.reading import Reading, Span
+from rbt.corpus.sources import dump, dump_page
 
 HEADER = (
     '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" xml:lang="en">\n  <siteinfo>\n'
@@ -168,18 +170,18 @@ def test_entities_are_never_resolved(tmp_path: Path, read_source: Any) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_pages_are_found_however_the_bytes_arrive(size: int) -> None:
-    dump = (HEADER + "".join(page(number, "é" * number) for number in range(1, 30)) + FOOTER).encode()
-    cutter = wikipedia.PageCutter()
-    found = [one for start in range(0, len(dump), size) for one in cutter.feed(dump[start : start + size])]
+    whole = (HEADER + "".join(page(number, "é" * number) for number in range(1, 30)) + FOOTER).encode()
+    cutter = dump.PageCutter()
+    found = [one for start in range(0, len(whole), size) for one in cutter.feed(whole[start : start + size])]
     assert [one.locator for one in found] == [str(number) for number in range(1, 30)]
-    assert all(dump[one.offset : one.offset + len(one.data)] == one.data for one in found)
+    assert all(whole[one.offset : one.offset + len(one.data)] == one.data for one in found)
     assert cutter.cut() is None
     assert (cutter.opened, cutter.closed, cutter.base) == (True, True, "https://en.wikipedia.org/wiki/Main_Page")
 
 
 def test_a_page_without_an_end_is_given_up_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wikipedia, "MAXIMUM_PAGE_BYTES", 10_000)
-    cutter = wikipedia.PageCutter()
+    monkeypatch.setattr(dump, "MAXIMUM_PAGE_BYTES", 10_000)
+    cutter = dump.PageCutter()
     chunks = [(HEADER + "<page>").encode(), *[b"x" * 1000] * 30, (page(2)).encode()]
     assert [one.problem for chunk in chunks for one in cutter.feed(chunk)] == ["too_large", ""]
 
@@ -192,7 +194,7 @@ def test_v3_memory_stays_flat_over_ten_thousand_pages(tmp_path: Path) -> None:
         for number in range(1, 10_001):
             stream.write(page(number, text))
         stream.write(FOOTER)
-    documents = wikipedia.read(str(path), SourceConfig("wikipedia", ()), Reading("wikipedia", path.name))
+    documents = dump.read(str(path), SourceConfig("wikipedia", ()), Reading("wikipedia", path.name))
     count = 0
     for count, _ in enumerate(documents, 1):
         if count == 200:
@@ -205,7 +207,8 @@ def test_v3_memory_stays_flat_over_ten_thousand_pages(tmp_path: Path) -> None:
 
 def test_real_dumps_are_read_whole(data: Path, read_source: Any) -> None:
     outcome = read_source(data / "wikipedia/derived/enwiki-A-pages-articles-multistream.xml.bz2", "wikipedia")
-    assert len(outcome.documents) + outcome.dropped["redirect"] == 103
+    assert len(outcome.documents) + sum(outcome.dropped.values()) == 103
+    assert outcome.dropped == {"redirect": 54, "disambiguation": 4}
     assert outcome.reasons == []
     assert all("{{" not in text and "[[" not in text and "<ref" not in text for text in outcome.texts)
 
@@ -215,3 +218,110 @@ def test_a_real_cut_dump_is_reported_and_its_whole_pages_are_kept(data: Path, re
     assert outcome.reasons == ["truncated"]
     assert outcome.reading.quarantined[0]["locator"].isdigit()
     assert len(outcome.documents) > 900
+
+
+def test_dropped_templates_of_documents_are_counted_by_name(tmp_path: Path, read_source: Any) -> None:
+    """Those of pages that are no document are not."""
+    path = tmp_path / "dump.xml"
+    pages = [page(1, "A {{b}} {{convert|5|km}}"), page(2, "{{b}} {{c d|x}}"), page(3, "{{b}}", ns=1)]
+    path.write_text(HEADER + "".join(pages) + FOOTER)
+    assert read_source(path, "wikipedia").reading.counts == {"template:b": 2, "template:c d": 1}
+
+
+def test_the_number_of_counted_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names beyond the limit count together."""
+    monkeypatch.setattr(dump, "MAXIMUM_TEMPLATE_NAMES", 2)
+    counts: dict[str, int] = {}
+    for templates in ({"a": 1, "b": 2}, {"c": 3, "a": 1}, {"d": 4}):
+        dump.count_templates(templates, counts)
+    assert counts == {"template:a": 2, "template:b": 2, "template:(other)": 7}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{disambiguation}}", "{{Disambig|geo}}", "x {{hndis|A}}", "{{Airport disambiguation}}", "__DISAMBIG__",
+        "{{Begriffsklärung}}",
+    ],
+)
+@pytest.mark.parametrize("keep", [False, True])
+def test_disambiguation_pages_are_left_out_unless_asked_for(
+    text: str, keep: bool, tmp_path: Path, read_source: Any
+) -> None:
+    """They are known by their template or switch; {{disambiguation needed}} is neither."""
+    path = tmp_path / "dump.xml"
+    path.write_text(HEADER + page(1, text) + page(2, "A.{{disambiguation needed}}") + FOOTER)
+    outcome = read_source(path, "wikipedia", disambiguation=keep)
+    assert ids(outcome) == (["wikipedia:1", "wikipedia:2"] if keep else ["wikipedia:2"])
+    assert outcome.dropped == ({} if keep else {"disambiguation": 1})
+
+
+def test_a_page_with_several_revisions_gives_its_last(tmp_path: Path, read_source: Any) -> None:
+    """Dumps with history have them in order."""
+    path = tmp_path / "dump.xml"
+    older = "<revision><id>1</id><timestamp>2001-01-01T00:00:00Z</timestamp><text>Old.</text></revision>"
+    path.write_text(HEADER + page(1, "New.", extra=older) + FOOTER)
+    [document] = read_source(path, "wikipedia").documents
+    assert (document.text, document.date) == ("New.", "2018-03-02T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("content", "last", "reasons"),
+    [
+        (page(1) + page(2), False, []),
+        (page(1) + page(2) + FOOTER, True, []),
+        (page(1) + page(2), True, ["truncated"]),
+        (HEADER + page(1) + page(2), False, []),
+    ],
+)
+def test_a_span_has_its_base_from_its_facts_and_an_end_only_where_it_is_the_last(
+    content: str, last: bool, reasons: list[str], tmp_path: Path
+) -> None:
+    """A part of a multistream dump needs neither header nor footer."""
+    path = tmp_path / "dump.xml"
+    path.write_text(content)
+    facts = {"base": "https://de.wikipedia.org/wiki/Main", "last": last}
+    reading = Reading("wikipedia", path.name, Span(0, path.stat().st_size, facts))
+    documents = list(dump.read(str(path), SourceConfig("wikipedia", ()), reading))
+    assert [document.url for document in documents] == [f"https://de.wikipedia.org/?curid={id}" for id in (1, 2)]
+    assert [row["reason"] for row in reading.quarantined] == reasons
+
+
+ODD = [
+    "<!-- x -->", "&#65;", "&#x41;", "&apos;", "&bad;", "&", ">", "<b>x</b>", "<![CDATA[<x>]]>", "\r\n", "\x01", "\x0b",
+    "\ufffe", "\uffff", "\ufffd", "é", "<?x y?>", "&lt;", "&amp;lt;", " ", "\n", "\t", "]]>", "<text>y</text>",
+    "</text>", "<id>5</id>", '<redirect title="x" />', "<ns>1</ns>", "<revision>", "\x7f", "\U0001f600", "=", '"',
+    "&#0;", "&#xD800;",
+]
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_the_quick_way_reads_a_page_as_lxml_does_or_leaves_it(data: st.DataObject) -> None:
+    """Odd characters and elements in any place of a page."""
+    text = page(7, "Some {{text}} &quot;here&quot;", extra='    <redirect title="A &amp; B" />\n', title="A &lt; B")
+    for piece in data.draw(st.lists(st.sampled_from(ODD), max_size=3)):
+        place = data.draw(st.integers(0, len(text)))
+        text = text[:place] + piece + text[place:]
+    whole = text[text.find("<page>") : text.rfind("</page>") + len("</page>")].encode()
+    quick = dump_page.read_usual_page(whole)
+    assert quick is None or quick == dump_page.parse_page(whole)
+
+
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80"])
+def test_bytes_that_are_no_utf_8_are_left_to_lxml(broken: bytes) -> None:
+    """Wherever they stand."""
+    whole = page(7, "X1X", title="X2X").strip().encode()
+    assert dump_page.read_usual_page(whole) is not None
+    for mark in (b"X1X", b"X2X"):
+        assert dump_page.read_usual_page(whole.replace(mark, broken)) is None
+
+
+def test_real_pages_take_the_quick_way_and_read_as_lxml_reads_them(data: Path) -> None:
+    """All pages of a real dump."""
+    cutter = dump.PageCutter()
+    with bz2.open(data / "wikipedia/derived/enwiki-A-pages-articles-multistream.xml.bz2") as stream:
+        pages = list(cutter.feed(stream.read()))
+    assert len(pages) == 103
+    for one in pages:
+        assert dump_page.read_usual_page(one.data) == dump_page.parse_page(one.data)

@@ -1,29 +1,40 @@
-"""Plain-text books to paragraphs: chain of str -> str rules, paragraphs apart by one blank line."""
+"""Plain-text books to paragraphs: chain of str -> str rules, paragraphs apart by one blank line.
+
+    text ──line ends──> ──strip_gutenberg──> ──epub2txt's headings──> ──join_paragraphs──> text
+"""
 
 from __future__ import annotations
 
 import re
 
-GUTENBERG_START = re.compile(r"^\*{3} ?START OF (?:THE|THIS) PROJECT GUTENBERG[^\n]*\n", re.MULTILINE | re.IGNORECASE)
-GUTENBERG_END = re.compile(
-    r"^(?:\*{3} ?END OF (?:THE|THIS) PROJECT GUTENBERG|End of (?:the )?Project Gutenberg)", re.MULTILINE | re.IGNORECASE
-)
+from rbt.corpus.extract.gutenberg import Stripped, strip_gutenberg
+
 WRAPPED_LINE = range(45, 91)  # characters of a line that a hard wrap made
 WRAPPED_SHARE = 0.6  # of the lines that have another behind them in their block
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+_NUMBERED_HEADING = re.compile(r"^(.*\S)?[ \t]*\{\{\{\d{1,2}$")
 
 
-def extract_book(text: str) -> str:
-    """The paragraphs of a book, without Project Gutenberg's header and footer."""
-    return join_paragraphs(strip_gutenberg(text.replace("\r\n", "\n").replace("\r", "\n")))
+def extract_book(text: str) -> Stripped:
+    """The paragraphs of a book, without what Project Gutenberg puts around it."""
+    stripped = strip_gutenberg(text.replace("\r\n", "\n").replace("\r", "\n"))
+    return Stripped(join_paragraphs(mend_headings(stripped.text)), stripped.oddity)
 
 
-def strip_gutenberg(text: str) -> str:
-    """Cut what stands before the start mark and from the end mark on."""
-    start = GUTENBERG_START.search(text)
-    begin = start.end() if start else 0
-    end = GUTENBERG_END.search(text, begin) if start else None
-    return text[begin : end.start() if end else len(text)]
+def mend_headings(text: str) -> str:
+    """Chapter headings once and plain. BookCorpusOpen's epub2txt writes each twice: `** Title`, then `Title{{{2`."""
+    if "{{{" not in text:
+        return text
+    lines: list[str] = []
+    for line in text.split("\n"):
+        heading = _NUMBERED_HEADING.match(line)
+        if heading is None:
+            lines.append(line)
+            continue
+        title = heading[1] or ""
+        starred = bool(lines) and lines[-1].startswith("*") and lines[-1].lstrip("*").strip() == title.strip()
+        lines[len(lines) - starred :] = ["", title, ""]
+    return "\n".join(lines)
 
 
 def join_paragraphs(text: str) -> str:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from html import unescape
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+
+from rbt.corpus.extract.html_scan import Scan
 
 META_BYTES = 4096  # where a charset declaration must stand
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _JSON_DATE = re.compile(r"\"datePublished\"\s*:\s*\"([^\"]{4,40})\"")
+_JSON_BODY = re.compile(r"\"articleBody\"\s*:\s*(\"(?:[^\"\\]|\\.)*\")", re.DOTALL)
+_TAG = re.compile(r"<[^<>]*>")
+_START_TAG = re.compile(rb"<[^\s>]+(?: [^\s=>]+=\"[^\"]*\")*")
+_ATTRIBUTE = re.compile(rb" ([^\s=>]+)=\"([^\"]*)\"")
 _ISO_DATE = re.compile(r"\s*(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?\s?(?:Z|[+-]\d{2}:?\d{2})?)?)")
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 TITLE_PROPERTIES = ("og:title", "twitter:title")
@@ -51,32 +58,62 @@ def _codec(name: str) -> str:
         return ""
 
 
-def find_title(tree: Any, metas: Mapping[str, str]) -> str:
-    """The page's title as shared (og:title), else its only <h1>, else <title>. `metas`: of `meta_properties`."""
+def find_facts(scan: Scan) -> tuple[str, str]:
+    """Title and date of a page.
+
+    The title is the one it is shared by (og:title), else its only <h1>, else <title>. The date is that of publication
+    in ISO 8601, of <meta>, JSON-LD or the first <time datetime>; else "".
+    """
+    metas = meta_properties(scan)
+    dates = [metas.get(name, "") for name in DATE_PROPERTIES]
+    dates += [found[1] for script in _linked_data(scan) if (found := _JSON_DATE.search(script))]
+    dates += [_attributes(scan, place).get("datetime", "") for place in _places(scan, b"<time")]
     shared = next((metas[name] for name in TITLE_PROPERTIES if metas.get(name)), "")
-    headings = [] if shared or tree.body is None else tree.body.query_selector_all("h1")
-    only = headings[0].text if len(headings) == 1 else ""
-    return " ".join((shared or only or tree.title or "").split())
+    date = next((found[1] for date in dates if (found := _ISO_DATE.match(date))), "")
+    return " ".join((shared or _heading(scan)).split()), date
 
 
-def find_date(tree: Any, metas: Mapping[str, str]) -> str:
-    """The date of publication in ISO 8601: <meta>, JSON-LD, then the first <time datetime>; else ""."""
-    for name in DATE_PROPERTIES:
-        if found := _ISO_DATE.match(metas.get(name, "")):
-            return found[1]
-    for script in tree.document.query_selector_all('script[type="application/ld+json"]'):
-        if (stated := _JSON_DATE.search(script.text or "")) and (found := _ISO_DATE.match(stated[1])):
-            return found[1]
-    for time in tree.document.query_selector_all("time"):
-        if found := _ISO_DATE.match(time.getattr("datetime") or ""):
-            return found[1]
+def find_body(scan: Scan) -> str:
+    """The article's text as stated in JSON-LD (articleBody), as HTML or plain text; else ""."""
+    bodies = [found[1] for script in _linked_data(scan) if (found := _JSON_BODY.search(script))]
+    with suppress(ValueError):
+        return max((json.loads(body, strict=False) for body in bodies), key=len, default="")
     return ""
 
 
-def meta_properties(tree: Any) -> dict[str, str]:
+def meta_properties(scan: Scan) -> dict[str, str]:
     """<meta property|name|itemprop> to content; the first of a name wins."""
     found: dict[str, str] = {}
-    for meta in tree.document.query_selector_all("meta"):
-        name = meta.getattr("property") or meta.getattr("name") or meta.getattr("itemprop") or ""
-        found.setdefault(name.lower(), meta.getattr("content") or "")
+    for place in _places(scan, b"<meta"):
+        meta = _attributes(scan, place)
+        name = meta.get("property") or meta.get("name") or meta.get("itemprop") or ""
+        found.setdefault(name.lower(), meta.get("content", ""))
     return found
+
+
+def _heading(scan: Scan) -> str:
+    headings = _places(scan, b"<h1")
+    titles = _places(scan, b"<title")
+    for places, end in ((headings, b"</h1>"), (titles[:1], b"</title>")):
+        if len(places) == 1:
+            written = scan.html[places[0] : scan.html.find(end, places[0])].decode()
+            if text := unescape(_TAG.sub(" ", written)).strip():
+                return text
+    return ""
+
+
+def _places(scan: Scan, begin: bytes) -> list[int]:
+    return [place for place in scan.facts.tolist() if scan.html.startswith(begin, place)]
+
+
+def _attributes(scan: Scan, place: int) -> dict[str, str]:
+    """The attributes of a tag, which ends at the first `>` that stands in no value."""
+    tag = _START_TAG.match(scan.html, place)
+    pairs = _ATTRIBUTE.findall(tag[0]) if tag else []
+    return {name.decode(): unescape(value.decode()) for name, value in reversed(pairs)}
+
+
+def _linked_data(scan: Scan) -> list[str]:
+    """The JSON-LD scripts of a page."""
+    places = [place for place in _places(scan, b"<script") if "ld+json" in _attributes(scan, place).get("type", "")]
+    return [scan.html[place : scan.html.find(b"</script", place)].decode() for place in places]

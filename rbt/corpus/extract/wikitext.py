@@ -1,203 +1,138 @@
 """Wikitext to text passages: no lists, tables, headings, references or templates, except those that carry text.
 
-    source ──comments, nowiki, tags with their content──> ──templates, tables, links (one stack)──>
-           ──tags, external links, quotes──> lines ──paragraphs──> text, paragraphs apart by one blank line
+    UTF-8 bytes ──drop_comments, tags (wikitext_tags)──> ──templates, tables, links (wikitext_brackets)──>
+      ──render_templates (templates), in Python: the few that carry text──>
+      ──strip_inline (wikitext_inline)──> ──entities──> ──join_lines, close_gaps (wikitext_lines)──> str
 
-Every pass is linear in the source. Markup that is never closed costs at most the rest of its line.
+Passes are kernels over uint8 arrays, each linear in the source; marks between them are bytes that UTF-8 never holds.
+Paragraphs are one blank line apart. Markup that is never closed costs at most the rest of its line. Templates that are
+dropped are counted by name.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from functools import cache, lru_cache
+from typing import NamedTuple
 
-from rbt.corpus.extract.templates import render_template
+import numpy as np
 
-MAXIMUM_DEPTH = 60  # of nested templates, tables and links; deeper ones are taken for text
-DROPPED_TAGS = (
-    "ref", "references", "math", "chem", "ce", "gallery", "timeline", "syntaxhighlight", "source", "score", "imagemap",
-    "hiero", "templatedata", "mapframe", "maplink", "graph", "pre", "table", "includeonly", "inputbox", "section",
-    "indicator", "categorytree", "style", "script", "templatestyles",
+from rbt.corpus.extract.templates import PREFIXES, TEMPLATES, render_template, template_name
+from rbt.corpus.extract.wikitext_brackets import Names, resolve_brackets
+from rbt.corpus.extract.wikitext_inline import break_table, strip_inline
+from rbt.corpus.extract.wikitext_lines import close_gaps, join_lines
+from rbt.corpus.extract.wikitext_marks import (
+    CLOSE,
+    DROP,
+    GAP,
+    HIDDEN,
+    OPEN,
+    SHIFT,
+    Int32,
+    UInt64,
+    hash_table,
 )
+from rbt.corpus.extract.wikitext_tags import (
+    copy_outside,
+    drop_comments,
+    match_tags,
+    scan_tags,
+    tag_table,
+)
+
 MEDIA = frozenset(
     """file image media category datei bild kategorie fichier catégorie archivo imagen categoría ficheiro imagem
     categoria immagine bestand afbeelding categorie plik grafika kategoria файл изображение категория fil kategori
-    tiedosto kuva luokka soubor kategorie fájl kategória dosya resim kategori
-    ملف تصنيف ファイル 画像 カテゴリ 文件 分类 파일 분류 चित्र श्रेणी वर्ग attēls kategorija""".split()
+    tiedosto kuva luokka soubor fájl kategória kép dosya resim ملف تصنيف ファイル 画像 カテゴリ 文件 分类 图像 파일 분류
+    चित्र श्रेणी वर्ग attēls kategorija fails kategoreja súbor slika datoteka fitxer plik tập_tin thể_loại berkas""".split()
 )
-LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,8}){0,2}$|simple$")
-
-_FIRST = 0x10FF00  # private characters that stand for markup while it must not be seen
-_MARKUP = "[]{}|'<>=*#:;_-"
-_HIDE = {ord(character): _FIRST + number for number, character in enumerate(_MARKUP)}
-_SHOW = {private: character for character, private in _HIDE.items()}
-_DROP = chr(_FIRST + 64)  # the rest of the line goes
-_PRIVATE = re.compile(f"[{chr(_FIRST)}-{chr(_FIRST + 64)}]")
-
-_TAG = re.compile(r"<!--|<(nowiki|" + "|".join(DROPPED_TAGS) + r")\b([^<>]*)>", re.IGNORECASE)
-_CLOSE = {
-    name: re.compile(rf"</{name}\s{{0,9}}>", re.IGNORECASE) for name in ("nowiki", *DROPPED_TAGS)
-}
-_REF_BREAK = re.compile(r"<ref\b[^<>]*(?<!/)>|\n[ \t]*\n|\n==", re.IGNORECASE)
-_BRACKET = re.compile(r"\{\{|\}\}|\[\[|\]\]|^[ \t:]*\{\||^[ \t]*\|\}(?!\})", re.MULTILINE)
-_BLANK_LINE = re.compile(r"\n[ \t]*\n")
-_BLOCK_TAG = re.compile(r"</?(?:blockquote|p|div|poem|center|ul|ol|dl|li|dd|dt|h[1-6]|hr)\b[^<>]*>", re.IGNORECASE)
-_BREAK_TAG = re.compile(r"<br\b[^<>]*>", re.IGNORECASE)
-_ANY_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
-_EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:|//)[^\s\[\]<>]*[ \t]*([^\[\]\n]*)\]", re.IGNORECASE)
-_SWITCH = re.compile(r"__[A-Z]{3,30}__")
-_QUOTES = re.compile(r"'{2,}")
-_EMPTY_BRACKETS = re.compile(r"[ \t]?\([ \t,;:\xa0]*\)")
-_BRACKET_HEAD = re.compile(r"\([ \t]*[,;][ \t]*")
-_SPACES = re.compile(r"[ \t]{2,}")
+_EDGE = re.compile(bytes([0x28, 0x5B, OPEN, CLOSE, 0x5D, 0x29]))  # ([\xf8\xf9])
+_DROPPED_LINE = re.compile(bytes([DROP]) + rb"[^\n]*")
+_HIDDEN_HASH, _HIDDEN_END = (re.escape(bytes([HIDDEN, ord(character) + SHIFT])) for character in "#;")
+_ENTITY = re.compile(rb"&(#|" + _HIDDEN_HASH + rb")?([0-9A-Za-z]{1,31})(?:;|" + _HIDDEN_END + rb")")
 
 
-def extract_wikitext(source: str) -> str:
-    """The running text of a page."""
-    text = drop_tagged(_PRIVATE.sub("", source).replace("\r\n", "\n"))
-    text = resolve_brackets(text)
-    text = re.sub(f"{_DROP}[^\n]*", "", text)
-    text = _BREAK_TAG.sub(" ", _BLOCK_TAG.sub("\n\n", text))
-    text = _EXTERNAL.sub(r"\1", _SWITCH.sub("", _ANY_TAG.sub("", text)))
-    text = _QUOTES.sub(_apostrophes, text)
-    return "\n\n".join(_polish(paragraph) for paragraph in paragraphs(text))
+class Tables(NamedTuple):
+    """All names that the kernels know."""
+
+    tags: UInt64
+    tag_numbers: Int32
+    breaks: UInt64
+    break_meanings: Int32
+    names: Names
 
 
-class _Closers:
-    """Where each kind of tag is closed next; every search starts where the last one ended, so all are linear."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._found: dict[str, tuple[int, int]] = {}
-
-    def next(self, name: str, position: int) -> tuple[int, int] | None:
-        """(start, end) of the next closing tag at or behind `position`, or None."""
-        start, end = self._found.get(name, (-1, -1))
-        if start < position:
-            found = None if start == -2 else _CLOSE[name].search(self._text, position)
-            start, end = found.span() if found else (-2, -2)
-            self._found[name] = start, end
-        return (start, end) if start >= 0 else None
+@cache
+def tables() -> Tables:
+    """Built once a process."""
+    names = Names(hash_table(TEMPLATES), hash_table(PREFIXES), hash_table(MEDIA))
+    return Tables(*tag_table(), *break_table(), names)
 
 
-def drop_tagged(text: str) -> str:
-    """Drop comments and the tags whose content is no text, and hide markup inside <nowiki>."""
-    parts: list[str] = []
-    position, closers, comments = 0, _Closers(text), True
-    while found := _TAG.search(text, position):
-        parts.append(text[position : found.start()])
-        position = found.end()
-        if found[1] is None:
-            end = text.find("-->", position) if comments else -1
-            comments = end >= 0
-            position = end + 3 if comments else position
-            parts.append("" if comments else _DROP)
-            continue
-        name, attributes = found[1].lower(), found[2]
-        if attributes.endswith("/"):
-            continue
-        close = closers.next(name, position)
-        if name == "nowiki":
-            if close is not None:
-                parts.append(text[position : close[0]].translate(_HIDE))
-                position = close[1]
-        elif name == "ref" and (close is None or _REF_BREAK.search(text, position, close[0])):
-            parts.append(_DROP)
-        elif close is not None:
-            position = close[1]
-    parts.append(text[position:])
-    return "".join(parts)
+def extract_wikitext(source: str, dropped: dict[str, int] | None = None) -> str:
+    """The running text of a page. Names of templates that were dropped from it are counted into `dropped`."""
+    return extract_utf8(source.encode("utf-8", "replace"), {} if dropped is None else dropped)
 
 
-def resolve_brackets(text: str) -> str:
-    """Replace templates, tables and links by their text. What is never closed loses its brackets, no more."""
-    out: list[str] = []
-    frames: list[tuple[str, int]] = []  # (opening bracket, index in `out` of the place it was opened)
-    position = 0
-    for found in _BRACKET.finditer(text):
-        out.append(text[position : found.start()])
-        position = found.end()
-        token = found[0].lstrip(" \t:")
-        if token in ("{{", "[[", "{|"):
-            if len(frames) < MAXIMUM_DEPTH:
-                frames.append((token, len(out)))
-                out.append(_DROP if token != "[[" else "")
-            continue
-        place = _opening(frames, token)
-        if place is None:
-            continue
-        opening, start = frames[place]
-        del frames[place:]
-        content = "".join(out[start + 1 :])
-        rendered = _render(opening, content)
-        if rendered is not None:
-            del out[start:]
-            out.append(rendered)
-    out.append(text[position:])
-    return "".join(out)
+def extract_utf8(source: bytes, dropped: dict[str, int]) -> str:
+    """The same for valid UTF-8."""
+    known = tables()
+    text = drop_comments(np.frombuffer(source.replace(b"\r\n", b"\n") if b"\r" in source else source, np.uint8))
+    tokens = scan_tags(text, known.tags, known.tag_numbers)
+    if len(tokens):
+        text = copy_outside(text, tokens, match_tags(tokens))
+    resolved, names = resolve_brackets(text, known.names)
+    if len(names):
+        _count_names(text.tobytes(), names.tolist(), dropped)
+    rendered = _DROPPED_LINE.sub(b"", render_templates(resolved.tobytes(), dropped))
+    stripped = strip_inline(np.frombuffer(rendered, np.uint8), known.breaks, known.break_meanings)
+    plain = _ENTITY.sub(_decode_entity, stripped.tobytes())
+    return close_gaps(join_lines(np.frombuffer(plain, np.uint8))).tobytes().decode().strip()
 
 
-def _opening(frames: list[tuple[str, int]], token: str) -> int | None:
-    """The frame that a closing bracket closes: the nearest of its kind, for templates and links within its table."""
-    wanted = {"}}": "{{", "]]": "[[", "|}": "{|"}[token]
-    for place in range(len(frames) - 1, -1, -1):
-        if frames[place][0] == wanted:
-            return place
-        if frames[place][0] == "{|":
-            return None
-    return None
+def _count_names(text: bytes, spans: list[list[int]], counts: dict[str, int]) -> None:
+    for start, stop in spans:
+        _count(template_name(text[start:stop].decode("utf-8", "replace")), counts)
 
 
-def _render(opening: str, content: str) -> str | None:
-    """The text of something closed, or None where it spans what it should not: then it was never closed."""
-    if opening == "{|":
-        return ""
-    if "\n==" in content:
-        return None
-    if opening == "{{":
-        return render_template(content)
-    return None if _BLANK_LINE.search(content) else render_link(content)
+def _count(name: str, counts: dict[str, int]) -> None:
+    counts[name] = counts.get(name, 0) + 1
 
 
-def render_link(content: str) -> str:
-    """The text of [[content]]."""
-    target, pipe, text = content.partition("|")
-    target = target.strip()
-    namespace, colon, _ = target.partition(":")
-    prefix = namespace.strip().lower()
-    if colon and prefix in MEDIA:
-        return ""
-    if pipe and text.strip():
+def render_templates(text: bytes, dropped: dict[str, int]) -> bytes:
+    """Replace each OPEN content CLOSE by what the template stands for, the inner ones first."""
+    if OPEN not in text:
         return text
-    if colon and prefix and not pipe and LANGUAGE.match(namespace):
-        return ""
-    return target.removeprefix(":")
+    open_mark, close_mark, gap = bytes([OPEN]), bytes([CLOSE]), bytes([GAP])
+    stack: list[list[bytes]] = [[]]
+    for piece in _EDGE.split(text):
+        if piece == open_mark:
+            stack.append([])
+        elif piece == close_mark:
+            content = b"".join(stack.pop()).decode("utf-8", "surrogateescape")
+            rendered = render_template(content)
+            if rendered is None:
+                _count(template_name(content), dropped)
+            stack[-1].append((rendered or "").encode("utf-8", "surrogateescape") or gap)
+        else:
+            stack[-1].append(piece)
+    return b"".join(stack[0])
 
 
-def _apostrophes(found: re.Match[str]) -> str:
-    """Two quotes are italics, three bold, five both; what is over is text."""
-    count = len(found[0])
-    return "'" if count == 4 else "'" * max(count - 5, 0)
+@lru_cache(4096)
+def _entity(digits: bool, name: bytes) -> bytes:
+    """The UTF-8 of an entity's character; ASCII that could be taken for markup is hidden. b"" for no entity."""
+    source = f"&{'#' if digits else ''}{name.decode()};"
+    text = html.unescape(source)
+    if text == source:
+        return b""
+    if text.isspace() and text != "\xa0":
+        return b" "
+    if len(text) == 1 and text.isascii():
+        return text.encode() if text.isalnum() else bytes([HIDDEN, ord(text) + SHIFT])
+    return text.encode("utf-8", "replace")
 
 
-def paragraphs(text: str) -> list[str]:
-    """Lines joined to paragraphs; headings, lists, rules and rests of tables end a paragraph and are dropped."""
-    found: list[str] = []
-    lines: list[str] = []
-    for line in [*text.split("\n"), ""]:
-        stripped = line.strip()
-        if stripped and not _is_dropped(stripped):
-            lines.append(stripped)
-        elif lines:
-            found.append(" ".join(lines))
-            lines = []
-    return [paragraph for paragraph in found if any(character.isalnum() for character in paragraph)]
-
-
-def _is_dropped(line: str) -> bool:
-    return line[0] in "*#:;|" or line.startswith("----") or (line[0] == "=" and line[-1] == "=" and len(line) > 2)
-
-
-def _polish(paragraph: str) -> str:
-    text = html.unescape(_EMPTY_BRACKETS.sub("", paragraph))
-    return _SPACES.sub(" ", _BRACKET_HEAD.sub("(", text)).translate(_SHOW).strip()
+def _decode_entity(found: re.Match[bytes]) -> bytes:
+    return _entity(found[1] is not None, found[2]) or found[0]

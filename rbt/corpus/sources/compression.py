@@ -5,7 +5,7 @@
 A compressed file is a chain of members: gzip members (a WARC has one a record), bzip2 streams (a multistream dump has
 one a hundred pages), xz streams. A damaged member costs what follows the damage inside it and nothing else: the search
 for the next member starts behind the damaged one's own first byte, and takes the first place that has the signature
-and that decompresses. Python's zlib, bz2 and lzma do the work; zstd comes from pyarrow, without a search.
+and that decompresses. Python's zlib, bz2 and lzma do the work; zstd.py adds zstd.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ CHUNK_BYTES = 1 << 16  # raw bytes fed at a time
 PIECE_BYTES = 1 << 18  # most decompressed bytes given at a time
 HISTORY_BYTES = 1 << 18  # raw bytes of a member that are searched again when it breaks
 PROBE_BYTES = 1 << 12  # raw bytes that a member found by its signature must survive
+XZ_MEMORY_BYTES = 1 << 29  # of its dictionary, mostly: `xz -9` makes them of 64 MiB, the format allows 4 GiB
 
 
 @dataclass(frozen=True)
 class Damage:
     """Bytes that are missing from a stream. `offset`: where in the raw file the damaged member starts."""
 
-    reason: str  # "truncated", "corrupt" or "unreadable"
+    reason: str  # "truncated", "corrupt", "unreadable" or "too_much_memory" (its header asks for more than is given)
     offset: int
     detail: str
     recovered: int  # decompressed bytes of the damaged member that came before
@@ -163,7 +164,7 @@ class _Bzip2:
 
 class _Xz:
     def __init__(self) -> None:
-        self._decompressor = lzma.LZMADecompressor()
+        self._decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while not self._decompressor.eof:
@@ -201,6 +202,7 @@ CODECS = {
     ".bz2": Codec("bzip2", _Bzip2, re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), 10),
     ".xz": Codec("xz", _Xz, re.compile(rb"\xfd7zXZ\x00"), 6),
 }
+TOO_MUCH_MEMORY = ("Memory usage limit exceeded", "Frame requires too much memory")  # as xz and zstd say it
 ERRORS = (zlib.error, OSError, lzma.LZMAError, ValueError, EOFError)
 
 
@@ -243,7 +245,8 @@ def _decompress_member(
                 yield piece
         except ERRORS as error:
             raw.unread(history if raw.position - len(history) > start else history[1:])
-            return Damage("corrupt", start, str(error), recovered)
+            refused = any(message in str(error) for message in TOO_MUCH_MEMORY)
+            return Damage("too_much_memory" if refused else "corrupt", start, str(error), recovered)
         if member.eof:
             raw.unread(member.unused)
             return None
@@ -281,8 +284,10 @@ def _seek_member(raw: RawInput, codec: Codec, begins: bytes) -> bool:
 
 
 def _survives(codec: Codec, data: bytes, begins: bytes) -> bool:
+    found = b""
     try:
-        found = b"".join(codec.member().feed(data))
+        for piece in codec.member().feed(data):
+            found += piece[: len(begins) - len(found)]  # no more: these bytes may be a bomb
     except ERRORS:
         return False
-    return found.startswith(begins) if begins else True
+    return found == begins

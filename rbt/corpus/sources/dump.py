@@ -1,30 +1,44 @@
 """MediaWiki dumps (pages-articles XML, plain or compressed, multistream too): one document a page.
 
-    bytes ──<page> ... </page>──> page bytes ──lxml──> fields, wikitext ──extract_wikitext──> Document
+    bytes ──<page> ... </page>──> page bytes ──read_page (dump_page)──> fields, wikitext ──extract_utf8──> Document
 
-Pages are cut out of the byte stream and parsed one by one, so memory stays flat and a broken page costs itself alone:
-in a dump "<page>" is only ever a tag, since text has "<" escaped. Entities are never resolved.
+Pages are cut out of the byte stream and read one by one, so memory stays flat and a broken page costs itself alone:
+in a dump "<page>" is only ever a tag, since text has "<" escaped. Entities are never resolved. What a page's templates
+lose is counted by their name: `reading.counts["template:<name>"]`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from lxml import etree
 
 from rbt.corpus.config import SourceConfig
-from rbt.corpus.extract.wikitext import extract_wikitext
+from rbt.corpus.extract.wikitext import extract_utf8
 from rbt.corpus.reading import Reading
 from rbt.corpus.sources.compression import Damage
+from rbt.corpus.sources.dump_page import PageFields, read_page
 from rbt.corpus.sources.raw import RawStream, open_raw
 from rbt.formats.document import Document
 
 MAXIMUM_PAGE_BYTES = 64 << 20
+MAXIMUM_TEMPLATE_NAMES = 10_000  # counted apart; the rest together
 OPEN, CLOSE = b"<page>", b"</page>"
-REDIRECT = re.compile(r"\s*#\s*redirect\b", re.IGNORECASE)
+REDIRECT = re.compile(rb"\s*#\s*redirect\b", re.IGNORECASE)
+DISAMBIGUATION = frozenset(  # templates of disambiguation pages, beside all whose name ends in " disambiguation"
+    """disambiguation|disambig|disamb|dab|disambiguation page|disambiguation cleanup|disambig-cleanup|hndis
+    |hndis-cleanup|geodis|schooldis|hospitaldis|airportdis|airport disambig|callsigndis|churchdis|roaddis
+    |stationdis|mil-unit-dis|mathdab|numberdis|tndis|molformdisambig|letter-numbercombdisambig
+    |species latin name abbreviation disambiguation|begriffsklärung|homonymie|disambigua|desambiguación
+    |desambiguação|desambiguació|doorverwijspagina|ujednoznacznienie|неоднозначность|багатозначність
+    |вишезначна одредница|förgrening|flertydig|täsmennyssivu|rozcestník|egyért|anlam ayr\u0131m\u0131|aimai
+    |曖昧さ回避|消歧义|消歧義|동음이의|توضيح|ابهام‌زدایی|định hướng|dezambiguizare|razločitev|nozīmju atdalīšana
+    |zeimeibu škiršona|निःसंदिग्धीकरण|बहुविकल्पी""".replace("\n    ", "").split("|")
+)
+SWITCH = b"__DISAMBIG__"
 _PAGE_ID = re.compile(rb"<id>\s*(\d+)\s*</id>")
 _BASE = re.compile(rb"<base>\s*([^<\s]+)\s*</base>")
 
@@ -103,24 +117,31 @@ class PageCutter:
 
 
 def read(location: str, config: SourceConfig, reading: Reading) -> Iterator[Document]:
-    """Read one dump, or the span of it that `reading.span` names."""
+    """Read one dump, or the span of it that `reading.span` names.
+
+    The span's facts: `base`, the address in the dump's header, and `last`, whether the dump should end with the span.
+    """
+    cutter, span = PageCutter(), reading.span
+    if span is not None:
+        cutter.base = str(span.facts.get("base", ""))
     with open_raw(location, reading) as stream:
-        cutter, damaged = PageCutter(), False
+        damaged = False
         while True:
             while data := stream.read_some():
                 for page in cutter.feed(data):
                     yield from _document(page, cutter.base, config, reading)
-            _end(cutter, stream, damaged, reading)
+            ends = cutter.opened if span is None else bool(span.facts.get("last"))
+            _end(cutter, stream, ends and not damaged, reading)
             if stream.damage is None:
                 return
             damaged = True
             stream.resume()
 
 
-def _end(cutter: PageCutter, stream: RawStream, damaged: bool, reading: Reading) -> None:
-    """Account for what the end of the stream, or a damage, cuts. `damaged`: the dump's end may be missing for that."""
+def _end(cutter: PageCutter, stream: RawStream, ends: bool, reading: Reading) -> None:
+    """Account for what the end of the stream, or a damage, cuts. `ends`: </mediawiki> should have come."""
     page, damage = cutter.cut(), stream.damage
-    if damage is None and page is None and cutter.opened and not cutter.closed and not damaged:
+    if damage is None and page is None and ends and not cutter.closed:
         damage = Damage("truncated", stream.position, "the dump ends without </mediawiki>", 0)
     if page is not None:
         reading.record(len(page.data))
@@ -134,43 +155,58 @@ def _end(cutter: PageCutter, stream: RawStream, damaged: bool, reading: Reading)
 
 def _document(page: Page, base: str, config: SourceConfig, reading: Reading) -> Iterator[Document]:
     try:
-        element = None if page.problem else _parse(page.data)
+        fields = None if page.problem else read_page(page.data)
         detail = f"page of {len(page.data)} bytes without an end"
     except etree.XMLSyntaxError as error:
-        element, detail = None, str(error)
-    if element is None:
+        fields, detail = None, str(error)
+    if fields is None:
         reading.record(len(page.data))
         reading.quarantine(
             page.problem or "bad_xml", size=len(page.data), offset=page.offset, locator=page.locator, detail=detail
         )
         return
-    text, id = element.findtext("revision[last()]/text") or "", (element.findtext("id") or "").strip()
-    size = len(text.encode())
+    size = len(fields.text)
     reading.record(size)
-    if not id:
+    if not fields.id:
         reading.quarantine("bad_xml", size=size, offset=page.offset, detail="a page without an id")
-    elif rule := _skip_rule(element, text):
+        return
+    if rule := _skip_rule(fields):
         reading.skip(rule, size)
-    else:
-        yield Document(
-            f"{config.label}:{id}", reading.origin, id, extract_wikitext(text), _url(base, id),
-            element.findtext("title") or "", element.findtext("revision[last()]/timestamp") or "", size,
-        )
+        return
+    templates: dict[str, int] = {}
+    text = extract_utf8(fields.text, templates)
+    if not config.disambiguation and is_disambiguation(fields.text, templates):
+        reading.skip("disambiguation", size)
+        return
+    count_templates(templates, reading.counts)
+    yield Document(
+        f"{config.label}:{fields.id}", reading.origin, fields.id, text, _url(base, fields.id), fields.title,
+        fields.timestamp, size,
+    )
 
 
-def _parse(data: bytes) -> etree._Element:
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
-    return etree.fromstring(data, parser)
-
-
-def _skip_rule(element: etree._Element, text: str) -> str:
-    if (element.findtext("ns") or "0").strip() != "0":
+def _skip_rule(fields: PageFields) -> str:
+    if fields.namespace != "0":
         return "namespace"
-    if element.find("redirect") is not None or REDIRECT.match(text):
+    if fields.redirect or REDIRECT.match(fields.text):
         return "redirect"
-    if (element.findtext("revision[last()]/model") or "wikitext") != "wikitext":
-        return "model"
-    return ""
+    return "" if fields.model == "wikitext" else "model"
+
+
+def is_disambiguation(wikitext: bytes, templates: Iterable[str]) -> bool:
+    """Whether a page, by its wikitext and the names of the templates that stand in it, only lists other pages."""
+    return SWITCH in wikitext or any(
+        name in DISAMBIGUATION or name.endswith(" disambiguation") for name in templates
+    )
+
+
+def count_templates(templates: dict[str, int], counts: dict[str, int]) -> None:
+    """Add a page's dropped templates to `counts`, under "template:<name>"; names beyond the limit under one key."""
+    for name, number in templates.items():
+        key = f"template:{name}"
+        if key not in counts and len(counts) >= MAXIMUM_TEMPLATE_NAMES:
+            key = "template:(other)"
+        counts[key] = counts.get(key, 0) + number
 
 
 def _url(base: str, id: str) -> str:

@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pyarrow as pa
-
 from rbt.corpus.reading import Reading
 from rbt.corpus.sources.compression import CODECS, PIECE_BYTES, Damage, RawInput, Readable, decompress
+from rbt.corpus.sources.zstd import ZSTD
 from rbt.errors import InputError
 from rbt.storage import CHUNK_BYTES, HashingReader, is_url, open_input
 
-COMPRESSIONS = (*CODECS, ".zst")
+COMPRESSIONS = {**CODECS, ".zst": ZSTD}
 
 
 def suffix(name: str) -> str:
@@ -133,37 +131,6 @@ def decompressed(stream: Readable, name: str, begins: bytes = b"", start: int = 
     `start`: where in the raw file the stream begins, for the offsets of damages.
     """
     ending = suffix(name)
-    if ending == ".zst":
-        return _zstd_pieces(stream)
     if ending:
-        return decompress(RawInput(stream, start), CODECS[ending], begins)
+        return decompress(RawInput(stream, start), COMPRESSIONS[ending], begins)
     return iter(lambda: stream.read(PIECE_BYTES), b"")
-
-
-class _File(io.RawIOBase):
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self.bytes_read = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self.bytes_read += len(data)
-        return data
-
-
-def _zstd_pieces(stream: Readable) -> Iterator[bytes | Damage]:
-    recovered = 0
-    raw = _File(stream)
-    try:
-        reader = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
-        while piece := reader.read(PIECE_BYTES):
-            recovered += len(piece)
-            yield piece
-    except (OSError, pa.ArrowException) as error:
-        reason = "truncated" if "runcated" in str(error) else "corrupt"
-        yield Damage(reason if recovered or reason == "truncated" else "unreadable", 0, str(error), recovered)
-    if not raw.bytes_read:
-        yield Damage("truncated", 0, "an empty file is no zstd file", 0)

@@ -65,7 +65,7 @@ def split(location: str, size: int, kind: str) -> list[Span]:
 
 def _borders_of(name: str, kind: str) -> Borders | None:
     if kind == "wikipedia":
-        return {".xml": _page_borders, ".bz2": _stream_borders}.get(name[-4:])
+        return {".xml": _page_borders, ".bz2": _stream_borders}.get(name[-4:]) if ".xml" in name else None
     if name.endswith((".jsonl", ".json", ".ndjson")) and kind in ("table", "openwebtext", "stories"):
         return _line_borders
     return None

@@ -15,6 +15,7 @@ from rbt.corpus.sources.compression import PIECE_BYTES, Damage, Readable
 BLOCK = tarfile.BLOCKSIZE
 LONG_NAME, EXTENDED = (tarfile.GNUTYPE_LONGNAME,), (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 MAXIMUM_HEADER_BYTES = 1 << 20
+MAXIMUM_MEMBER_BYTES = 1 << 44  # a header that announces more, or less than nothing, is broken
 
 
 @dataclass
@@ -60,6 +61,8 @@ def read_members(stream: Readable) -> Iterator[Member | Damage]:
             return
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+            if not 0 <= info.size <= MAXIMUM_MEMBER_BYTES:
+                raise tarfile.HeaderError(f"a file of {info.size} bytes")
         except tarfile.HeaderError as error:
             yield Damage("corrupt" if offset else "unreadable", offset, f"tar header: {error}", 0)
             return

@@ -26,6 +26,8 @@ from rbt.corpus.sources.compression import PIECE_BYTES
 from rbt.corpus.sources.raw import RawStream
 
 MAXIMUM_HEADER_BYTES = 1 << 15  # fastwarc's own limit of a header block
+HEAD_BYTES = 1 << 16  # what is kept of a record that is too large: enough for its HTTP headers
+ARC = b"filedesc:"  # how its first record starts
 _VERSION = re.compile(rb"WARC/\d")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"\s*([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]{0,1000})?\r?\n")
@@ -48,13 +50,16 @@ _NO_CODING = frozenset({"", "identity", "utf-8"})
 
 @dataclass(frozen=True)
 class WarcRecord:
-    """One record. `offset`: in the decompressed file; `size`: the content's length as its header states it."""
+    """One record. `offset`: in the decompressed file.
+
+    `size`: bytes of its content, as its header states them; where the stream ends in it, bytes that are there.
+    """
 
     headers: dict[str, str]  # names in lower case
-    content: bytes  # empty where it is larger than the limit
+    content: bytes  # the first HEAD_BYTES where it is larger than the limit
     offset: int
     size: int
-    problem: str = ""  # "", "truncated" (the stream ends in it), "too_large" or "bad_record"
+    problem: str = ""  # "", "truncated" (the stream ends in it), "too_large", "bad_record" or "arc_format"
 
     @property
     def id(self) -> str:
@@ -73,7 +78,10 @@ class WarcRecord:
 
 
 class WarcReader:
-    """Reads records up to the end of the stream or its next damage."""
+    """Reads records up to the end of the stream or its next damage; of a file in the older ARC format, none.
+
+    Memory: one record of up to `maximum_content` bytes, whatever its header states.
+    """
 
     def __init__(self, stream: RawStream, maximum_content: int) -> None:
         self._stream, self._maximum = stream, maximum_content
@@ -82,6 +90,9 @@ class WarcReader:
     def __iter__(self) -> Iterator[WarcRecord]:
         while self._skip_blank():
             offset = self._stream.position - len(self._buffer)
+            if self._buffer.startswith(ARC):
+                yield WarcRecord({}, b"", offset, 0, "arc_format")
+                return
             yield self._record(offset) if _VERSION.match(self._buffer) else self._junk(offset)
 
     def _fill(self) -> bool:
@@ -93,7 +104,7 @@ class WarcReader:
         """Move to the next byte that is no line end; False at the end."""
         while True:
             self._buffer = self._buffer.lstrip(b"\r\n")
-            if len(self._buffer) >= 8:
+            if len(self._buffer) >= len(ARC):
                 return True
             if not self._fill():
                 return bool(self._buffer.strip())
@@ -125,20 +136,18 @@ class WarcReader:
         self._buffer = self._buffer[end.end() :]
         content, read = self._content(int(length))
         problem = "truncated" if read < int(length) else "too_large" if int(length) > self._maximum else ""
-        return WarcRecord(headers, content, offset, int(length), problem)
+        return WarcRecord(headers, content, offset, read, problem)
 
     def _content(self, length: int) -> tuple[bytes, int]:
-        kept = [self._buffer[:length]]
+        """What is kept of the content, and how many bytes of it there are."""
+        keep = length if length <= self._maximum else HEAD_BYTES
+        parts, read = [self._buffer[:length]], min(len(self._buffer), length)
         self._buffer = self._buffer[length:]
-        read = len(kept[0])
-        while read < length:
-            piece = self._stream.read(min(PIECE_BYTES, length - read))
-            if not piece:
-                break
+        while read < length and (piece := self._stream.read(min(PIECE_BYTES, length - read))):
+            if read < keep:
+                parts.append(piece)
             read += len(piece)
-            if length <= self._maximum:
-                kept.append(piece)
-        return b"".join(kept) if length <= self._maximum else b"", read
+        return b"".join(parts)[:keep], read
 
 
 @contextmanager

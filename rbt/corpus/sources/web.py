@@ -1,10 +1,20 @@
 """Web pages of WARC and WET files, one document a page: what ccnews, openwebtext and stories share.
 
-    WARC records ──response, wanted, status 200, HTML──> HTTP body ──extract_article──> title, date, text ──> Document
-    WET records ──conversion, wanted──> text ──> Document
+    WARC records ──response, wanted, status 200, HTML──> HTTP body ──extract_guarded──> title, date, text ──> Document
+    WET records ──conversion, wanted──> lines, each a paragraph ──> Document
 
 A record is accepted only when the next one begins or the file ends well: a gzip member's checksum stands behind its
 bytes, so a damage always belongs to the record before it.
+
+Dropped by rule: `not_response` (warcinfo, request, metadata, revisit, resource, whatever is not of http), what `skip`
+says, `http_status` (not 200), `mime` (not HTML), `empty` (no byte of a body). Quarantined: `truncated`, `corrupt`,
+`bad_record` (no WARC here), `bad_http`, `too_large` (HTML of more than `page_bytes`, as stored or decoded), `too_slow`,
+`too_much_memory`, `crashed` (see guard.py), and once for a whole file `arc_format`: Common Crawl's files before 2013,
+which warcio's `recompress` turns into WARC.
+
+A WET record has no title and no date of its own: its first line may be a title and stays in the text, its date is the
+crawl's. The languages that some WET records name (WARC-Identified-Content-Language) are not used: the filter asks the
+text itself, the same way for every source.
 """
 
 from __future__ import annotations
@@ -12,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from rbt.corpus.config import SourceConfig
-from rbt.corpus.extract.html import extract_article
+from rbt.corpus.guard import Refusal, extract_guarded
 from rbt.corpus.reading import Reading
 from rbt.corpus.sources.compression import Damage
 from rbt.corpus.sources.raw import open_raw
@@ -20,9 +30,8 @@ from rbt.corpus.sources.text import decode
 from rbt.corpus.sources.warc import HttpResponse, WarcReader, WarcRecord, parse_http
 from rbt.formats.document import Document
 
-MAXIMUM_PAGE_BYTES = 10_000_000
 HTML = frozenset({"text/html", "application/xhtml+xml"})
-
+UNREADABLE = ("truncated", "bad_record", "arc_format")  # problems of a record that say nothing of what it holds
 
 Skip = Callable[[WarcRecord], str]  # the rule by which a source does not want a page, or ""
 
@@ -32,7 +41,7 @@ def read_pages(location: str, config: SourceConfig, reading: Reading, skip: Skip
     with open_raw(location, reading, begins=b"WARC/") as stream:
         while True:
             held: WarcRecord | None = None
-            for record in WarcReader(stream, MAXIMUM_PAGE_BYTES):
+            for record in WarcReader(stream, config.page_bytes):
                 if held is not None:
                     yield from _document(held, config, reading, skip)
                 held = record
@@ -58,14 +67,11 @@ def _quarantine_damaged(record: WarcRecord, damage: Damage, reading: Reading) ->
 
 
 def _document(record: WarcRecord, config: SourceConfig, reading: Reading, skip: Skip) -> Iterator[Document]:
-    size = record.size
-    reading.record(size)
-    if record.problem in ("truncated", "bad_record"):
-        _quarantine(record, record.problem, "", reading)
+    reading.record(record.size)
+    if record.problem in UNREADABLE:
+        _quarantine(record, record.problem, _what_is_wrong(record), reading)
     elif rule := _no_page(record) or skip(record):
-        reading.skip(rule, size)
-    elif record.problem:
-        _quarantine(record, record.problem, f"{size} bytes, more than {MAXIMUM_PAGE_BYTES}", reading)
+        reading.skip(rule, record.size)
     elif not record.id:
         _quarantine(record, "bad_record", "no WARC-Record-ID", reading)
     elif record.type == "conversion":
@@ -74,24 +80,39 @@ def _document(record: WarcRecord, config: SourceConfig, reading: Reading, skip: 
         yield from _page(record, config, reading)
 
 
+def _what_is_wrong(record: WarcRecord) -> str:
+    if record.problem == "arc_format":
+        return "expected WARC; found the older ARC format (warcio recompress makes one of the other)"
+    if record.problem == "bad_record":
+        return "expected a line WARC/1.x and a Content-Length"
+    return f"{record.size} of {record.headers.get('content-length', 'unknown')} bytes"
+
+
 def _quarantine(record: WarcRecord, reason: str, detail: str, reading: Reading) -> None:
     locator = record.url or record.id
     reading.quarantine(reason, size=record.size, offset=record.offset, locator=locator, detail=detail)
 
 
 def _no_page(record: WarcRecord) -> str:
-    if record.type not in ("response", "conversion"):
+    if record.type not in ("response", "conversion") or not record.url.lower().startswith(("http://", "https://")):
         return "not_response"
-    return "" if record.url.lower().startswith(("http://", "https://")) else "not_response"
+    return "" if record.size else "empty"
 
 
 def _text(record: WarcRecord, config: SourceConfig, reading: Reading) -> Iterator[Document]:
-    """A page whose text was extracted by the crawler (WET): paragraphs are its lines."""
+    """A page whose text was extracted by the crawler."""
+    if not record.headers.get("content-type", "text/plain").lower().startswith("text/plain"):
+        reading.skip("mime", record.size)
+        return
+    if record.problem:
+        _quarantine(record, record.problem, f"more than {config.page_bytes} bytes", reading)
+        return
     text, bad = decode(record.content)
     if bad >= 0:
         detail = "bytes that are no UTF-8 are left out"
         reading.damage("encoding", offset=record.offset, locator=record.url, detail=detail)
-    yield _as_document(record, config, reading, text.strip(), "", "")
+    lines = [line.strip() for line in text.split("\n")]
+    yield _as_document(record, config, reading, "\n\n".join(line for line in lines if line), "", "")
 
 
 def _as_document(
@@ -104,21 +125,28 @@ def _as_document(
 
 
 def _page(record: WarcRecord, config: SourceConfig, reading: Reading) -> Iterator[Document]:
-    try:
-        response = parse_http(record.content, MAXIMUM_PAGE_BYTES)
+    try:  # of a record that is too large the headers are here, and its body stays as it is
+        response = parse_http(record.content, -1 if record.problem else config.page_bytes)
     except ValueError as error:
         _quarantine(record, "bad_http", str(error), reading)
         return
-    if rule := _skip_response(response):
+    if rule := _skip_response(response, record):
         reading.skip(rule, record.size)
-    elif len(response.body) > MAXIMUM_PAGE_BYTES:
-        _quarantine(record, "too_large", f"a body of more than {MAXIMUM_PAGE_BYTES} bytes", reading)
+        return
+    if record.problem or len(response.body) > config.page_bytes:
+        _quarantine(record, "too_large", f"a body of more than {config.page_bytes} bytes", reading)
+        return
+    article = extract_guarded(config.extractor, response.body, response.charset, config.page_seconds)
+    if isinstance(article, Refusal):
+        _quarantine(record, article.reason, article.detail, reading)
     else:
-        article = extract_article(response.body, response.charset)
         yield _as_document(record, config, reading, article.text, article.title, article.date)
 
 
-def _skip_response(response: HttpResponse) -> str:
+def _skip_response(response: HttpResponse, record: WarcRecord) -> str:
     if response.status != 200:
         return "http_status"
-    return "" if response.mime in HTML else "mime"
+    mime = response.mime or record.headers.get("warc-identified-payload-type", "").lower()
+    if mime not in HTML:
+        return "mime"
+    return "" if response.body.strip() else "empty"

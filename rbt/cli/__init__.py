@@ -1,0 +1,36 @@
+"""The command line: parse, call, report. Everything heavy is imported inside the command that needs it.
+
+    options.py    what commands share       corpus.py     rbt corpus ...
+    project.py    rbt init, rbt verify      packing.py    rbt bpe ..., rbt pack
+                                            training.py   rbt pretrain, export, fill-mask
+"""
+
+from __future__ import annotations
+
+import click
+
+from rbt import __version__
+from rbt.cli.corpus import corpus
+from rbt.cli.options import CONTEXT, RbtGroup
+from rbt.cli.packing import bpe, pack
+from rbt.cli.project import init, verify
+from rbt.cli.training import export, fill_mask, pretrain
+
+
+@click.group(cls=RbtGroup, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="rbt")
+def main() -> None:
+    """From raw dumps to a RoBERTa.
+
+    \b
+    rbt init            write rbt.toml, see which raw files go where
+    rbt corpus build    raw files -> clean, deduplicated Arrow parts
+    rbt bpe train       corpus    -> byte-level BPE tokenizer
+    rbt pack            both      -> tokens, blocks and rows
+    rbt pretrain        packed    -> checkpoints
+    rbt export          run       -> a Hugging Face folder
+    """
+
+
+for command in (init, corpus, bpe, pack, pretrain, export, fill_mask, verify):  # in the order of the work
+    main.add_command(command)

@@ -1,0 +1,70 @@
+"""`rbt bpe ...` and `rbt pack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rbt.cli.options import FOLDER, RbtGroup, common, override, say, work_options
+from rbt.config import Recipe
+
+if TYPE_CHECKING:
+    from rbt.manifest import Manifest
+
+FORMATS = ("full-sentences", "doc-sentences")  # = rbt.packing.packers.PACKERS, which is not imported for --help
+
+
+@click.group(cls=RbtGroup)
+def bpe() -> None:
+    """Train a tokenizer."""
+
+
+@bpe.command("train", epilog="Example: rbt bpe train --vocab-size 32000")
+@click.option("--corpus", "folder", type=FOLDER, default="corpus", show_default=True, help="Folder of the corpus.")
+@click.option("--out", type=FOLDER, default="tokenizer", show_default=True, help="Folder of the tokenizer.")
+@click.option("--vocab-size", type=int, help="Ids in all [default: the recipe's, 50265].")
+@click.option("--replace", is_flag=True, help="Rebuild an output made from another recipe.")
+@common
+def bpe_train(folder: Path, out: Path, vocab_size: int | None, replace: bool, recipe: Recipe, quiet: bool) -> None:
+    """Train a byte-level BPE in the RoBERTa layout on a corpus."""
+    from rbt.packing.bpe import train_bpe
+    from rbt.packing.config import BpeConfig
+
+    recipe = override(recipe, "bpe", vocab_size=vocab_size)
+    manifest = train_bpe(folder, out, recipe.section("bpe", BpeConfig), replace=replace)
+    facts = manifest.facts
+    say(quiet, f"{out}: {facts['vocab_size']:,} ids, {facts['merges']:,} merges learned from {facts['bytes']:,} bytes")
+
+
+@click.command(epilog="Example: rbt pack --format doc-sentences --max-tokens 512")
+@click.option("--corpus", "folder", type=FOLDER, default="corpus", show_default=True, help="Folder of the corpus.")
+@click.option("--tokenizer", type=FOLDER, default="tokenizer", show_default=True, help="Folder of the tokenizer.")
+@click.option("--out", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
+@click.option("--format", "format_name", type=click.Choice(FORMATS), help="[default: the recipe's, full-sentences]")
+@click.option("--max-tokens", type=int, help="Tokens of a row, specials included [default: the recipe's, 512].")
+@work_options
+@common
+def pack(
+    folder: Path, tokenizer: Path, out: Path, format_name: str | None, max_tokens: int | None, engine: str,
+    workers: int, replace: bool, recipe: Recipe, quiet: bool,
+) -> None:
+    """Encode a corpus once, then lay an index of blocks and rows over the tokens."""
+    from rbt.engine import make_engine
+    from rbt.packing.config import PackConfig
+    from rbt.packing.pack import pack as pack_corpus
+
+    config = override(recipe, "pack", format=format_name, max_tokens=max_tokens).section("pack", PackConfig)
+    manifest = pack_corpus(folder, tokenizer, out, config, make_engine(engine, workers), replace=replace)
+    say(quiet, *pack_summary(out, manifest))
+
+
+def pack_summary(out: Path, manifest: Manifest) -> list[str]:
+    """The index in a line a split."""
+    lines = [f"{'split':<12}{'tokens':>14}{'blocks':>12}{'rows':>12}{'fill':>8}"]
+    for split, facts in manifest.facts["splits"].items():
+        lines.append(
+            f"{split:<12}{facts['tokens']:>14,}{facts['blocks']:>12,}{facts['rows']:>12,}{facts['fill_rate']:>8.1%}"
+        )
+    return [*lines, f"{out}: {manifest.facts['format']}, rows of at most {manifest.facts['max_tokens']} tokens"]

@@ -1,0 +1,75 @@
+"""`rbt pretrain`, `rbt export` and `rbt fill-mask`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rbt.cli.options import FOLDER, common, say
+from rbt.config import Recipe
+from rbt.errors import ConfigError
+
+
+@click.command(epilog="Example: torchrun --nproc-per-node 8 -m rbt pretrain --set run.stop_after=1000")
+@click.option("--packed", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
+@click.option("--format", "format_name", help="Index to train on: a format or a folder's name [default: the recipe's].")
+@click.option("--out", type=FOLDER, default="run", show_default=True, help="Folder of the run.")
+@common
+def pretrain(packed: Path, format_name: str | None, out: Path, recipe: Recipe, quiet: bool) -> None:
+    """Pretrain a RoBERTa on a packed corpus; continues a run that was stopped."""
+    from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+    from rbt.trainer.pretrain import pretrain as train
+
+    train(
+        packed, format_name or recipe.sections["pack"].format, out,
+        recipe.section("model", ModelConfig), recipe.section("data", DataConfig),
+        recipe.section("schedule", ScheduleConfig), recipe.section("run", RunConfig),
+    )
+    say(quiet, *run_summary(out))
+
+
+def run_summary(out: Path) -> list[str]:
+    """The last training and validation lines of a run's metrics."""
+    import json
+
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
+    trained = [line for line in lines if "loss" in line]
+    validated = [line for line in lines if "validation_loss" in line]
+    words = [f"step {trained[-1]['step']:,}: loss {trained[-1]['loss']:.3f}"] if trained else []
+    if validated:
+        last = validated[-1]
+        words.append(f"validation loss {last['validation_loss']:.3f}, perplexity {last['validation_perplexity']:.2f}")
+    return [f"{out}: {'; '.join(words)} (masked tokens only, base e)"]
+
+
+@click.command(epilog="Example: rbt export --run run --out model")
+@click.option("--run", "run_folder", type=FOLDER, default="run", show_default=True, help="Folder of the run.")
+@click.option("--out", type=FOLDER, default="model", show_default=True, help="Folder of the model.")
+@click.option("--replace", is_flag=True, help="Replace a model exported from another checkpoint.")
+@common
+def export(run_folder: Path, out: Path, replace: bool, recipe: Recipe, quiet: bool) -> None:
+    """Write the newest checkpoint as a folder that Hugging Face transformers reads."""
+    from rbt.trainer.export import export as export_model
+
+    export_model(run_folder, out, replace=replace)
+    say(quiet, f"{out}: AutoModelForMaskedLM.from_pretrained({str(out)!r}) and AutoTokenizer read it")
+
+
+@click.command("fill-mask", epilog='Example: rbt fill-mask "The capital of France is <mask>."')
+@click.argument("text")
+@click.option("--model", "folder", type=FOLDER, default="model", show_default=True, help="Folder of the model.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Fillings to show.")
+@common
+def fill_mask(text: str, folder: Path, top: int, recipe: Recipe, quiet: bool) -> None:
+    """Let an exported model fill each <mask> of TEXT."""
+    from rbt.packing.encode import encode_with_specials, token_text
+    from rbt.trainer.fill_mask import predict_masks
+
+    ids = encode_with_specials(folder, text)
+    predictions = predict_masks(folder, ids, top)
+    if not predictions:
+        raise ConfigError("expected <mask> in the text", found=repr(text), cure='"The capital of France is <mask>."')
+    for number, fillings in enumerate(predictions):
+        for token, probability in fillings:
+            click.echo(f"mask {number + 1}  {probability:7.2%}  {token_text(folder, token)!r}")

@@ -1,0 +1,121 @@
+"""TEI editions of books (P5, and P4's names): the body's text as paragraphs, title and date of the edited work.
+
+    bytes ──prepare──> tree ──header──> title, date
+                        └──<body>──> paragraphs, broken words mended ──> text
+
+Kept: paragraphs, verse (lines inside a stanza), speeches, quotations, headings as paragraphs of their own, trailers.
+Left out: the header, front and back matter, notes, figures, running heads, page numbers; of <choice>, what is
+abbreviated, mistaken or in the old spelling.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from lxml import etree
+
+from rbt.corpus.extract.markup import Attributes, Walk, decode_markup, local_name, parse_xml, prepare, walk_xml
+
+ROOTS = frozenset({"TEI", "TEI.2", "teiCorpus", "teiCorpus.2"})
+BLOCKS = frozenset(
+    """ab argument bibl body byline castGroup castItem castList cit closer dateline div div1 div2 div3 div4 div5 div6
+    div7 docAuthor docTitle epigraph floatingText group head item label lg list listBibl opener p postscript quote row
+    salute set signed sp speaker stage table titlePage trailer""".split()
+)
+DROPPED = frozenset("note figure figDesc fw front back teiHeader sic orig abbr del graphic formula".split())
+PAGE_BREAK = "\0"  # in the place of <pb/>, so that a word broken by it can be mended; XML itself cannot hold it
+MARKS = {"pb": PAGE_BREAK, "lb": " ", "cb": PAGE_BREAK, "cell": " "}
+EDITION = re.compile(r"\s*:\s*[^:]{0,60}\bedition\s*$", re.IGNORECASE)
+_YEAR = re.compile(r"(?<!\d)(?:1[0-9]|20)\d\d(?:-\d\d(?:-\d\d)?)?(?!\d)")
+_WORD = re.compile(r"\w+")
+_HYPHENATED = re.compile("\\w[-\u2010\u00ad\u00ac]$")
+_REACH = 60  # characters on either side of a page break in which half a word is looked for
+
+
+@dataclass(frozen=True)
+class TeiBook:
+    """A book. `problem`: what is wrong with the XML, where something is."""
+
+    title: str
+    date: str
+    text: str
+    problem: str = ""
+
+
+def extract_tei(data: bytes) -> TeiBook | None:
+    """The book in a TEI file, or None where the XML is no TEI. Raises etree.XMLSyntaxError where it is no XML."""
+    prepared, problem = prepare(decode_markup(data)), ""
+    try:
+        root = parse_xml(prepared)
+    except etree.XMLSyntaxError as error:
+        root, problem = parse_xml(prepared, recover=True), str(error)
+    if local_name(root.tag) not in ROOTS:
+        return None
+    paragraphs: list[str] = []
+    for body in _outermost(root, "body"):
+        walk = Walk(BLOCKS, frozenset({"l"}), _drops, MARKS)
+        walk_xml(body, walk)
+        paragraphs += walk.paragraphs
+    title, date = _header(root)
+    return TeiBook(title, date, mend_words("\n\n".join(paragraphs)), problem)
+
+
+def _outermost(root: Any, name: str) -> list[Any]:
+    return root.xpath(f".//*[local-name()='{name}'][not(ancestor::*[local-name()='{name}'])]")  # type: ignore[no-any-return]
+
+
+def _drops(tag: str, attributes: Attributes) -> bool:
+    return tag in DROPPED or (tag == "ref" and "note" in attributes.get("type", "").lower())
+
+
+def _header(root: Any) -> tuple[str, str]:
+    """Title of the edition without the word for it, and year of the first edition (else of any source) named."""
+    titles = root.xpath("(.//*[local-name()='titleStmt'])[1]/*[local-name()='title']")
+    title = next((EDITION.sub("", words) for element in titles if (words := _words(element))), "")
+    sources = root.xpath(".//*[local-name()='sourceDesc']")[:1]
+    first = [bibl for source in sources for bibl in source.iter() if bibl.get("type") == "firstEdition"]
+    return title, next((date for part in [*first, *sources] if (date := _find_date(part))), "")
+
+
+def _find_date(part: Any) -> str:
+    for element in part.iter():
+        if local_name(element.tag) == "date" and (match := _YEAR.search(element.get("when") or _words(element))):
+            return match[0]
+    return ""
+
+
+def _words(element: Any) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def mend_words(text: str) -> str:
+    """Without page breaks. A word they break is joined; its hyphen stays where the book shows that it belongs there.
+
+    That is where the first half is a word of the book and the whole, written without a hyphen, is none.
+
+    >>> mend_words("A concentra‐ \\0 tion of ill- \\0 trimmed lamps, ill lit.")
+    'A concentration of ill-trimmed lamps, ill lit.'
+    """
+    pieces = text.split(PAGE_BREAK)
+    if len(pieces) == 1:
+        return text
+    words = Counter(_WORD.findall(text.casefold()))
+    mended = pieces[0]
+    parts: list[str] = []
+    for piece in pieces[1:]:
+        before, behind = mended.rstrip(" "), piece.lstrip(" ")
+        if _HYPHENATED.search(before[-_REACH:]) and behind[:1].isalpha():
+            parts.append(before[:-1] if _is_one_word(before[:-1], behind, words) else before)
+            mended = behind
+        else:
+            parts.append(mended)
+            mended = behind if mended[-1:] in ("", " ", "\n") else piece
+    return re.sub(r"\n{3,}", "\n\n", "".join([*parts, mended])).strip()
+
+
+def _is_one_word(before: str, behind: str, words: Counter[str]) -> bool:
+    left, right = _WORD.findall(before[-_REACH:])[-1].casefold(), _WORD.findall(behind[:_REACH])[0].casefold()
+    return behind[0].islower() and (left + right in words or words[left] < 2)

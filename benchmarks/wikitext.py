@@ -7,8 +7,9 @@ templates of the dump, which the pieces do not have. Processor seconds, medians 
 
 Loss. The outputs are cut into sentences; those of different extractors that share most of their words are one sentence,
 and it is running prose where at least two of three keep it. Of such sentences
-  - prose lost: characters of words that at least two keep and this one does not;
-  - numbers lost, quotation marks lost: of those that any one keeps.
+  - prose and quotation marks lost: characters of words, and marks, that at least two keep and this one does not
+    (wikiextractor puts quotation marks around italics, so one alone proves nothing);
+  - numbers lost: of those that any one keeps.
 Left in. Of each output: brackets, tags and attributes of markup, in pieces per 100,000 characters; and the share of
 characters in lines that do not end like a sentence: headings, list items, captions, cells.
 
@@ -30,7 +31,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 from lxml import etree
@@ -53,12 +56,12 @@ DUMPS = ("derived/enwiki-A-pages-articles-multistream.xml.bz2", "dumpster-dive/s
 SHARED_WORDS = 0.6  # share of the shorter sentence's word pairs that makes two sentences one
 MINIMUM_WORDS = 6  # of a sentence that is compared
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]”]*\s+|\n+")
-NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+NUMBER = re.compile(r"(?<!\w)\d+(?:[.,]\d+)*")  # no part of a word: wikiextractor writes formula_1 for a formula
 WORD = re.compile(r"[^\W\d_]+")
 QUOTATION = re.compile(r"[\"“”«»]")
 MARKUP = re.compile(
-    r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|\|\||'''|</?[a-z]+[^<>\n]{0,80}>|&(?:nbsp|lt|gt|amp|ndash);|\b(?:style|class|align|colspan"
-    r"|rowspan|bgcolor) ?= ?[\"\w]|\bthumb\||\(\s*[,;]|\(\s*\)"
+    r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|\|\||'''|</?[a-z]+[^<>\n]{0,80}>|&(?:nbsp|lt|gt|amp|ndash);"
+    r"|\b(?:style|class|align|colspan|rowspan|bgcolor) ?= ?[\"\w]|\bthumb\||\(\s*[,;]|\(\s*\)"
 )
 LINE_END = re.compile(r"[.!?:…。][\"')\]”]*$")
 
@@ -74,8 +77,12 @@ def read_pages(data: Path) -> list[str]:
 
 
 def by_mwparserfromhell(source: str) -> str:
-    """Its strip_code."""
-    return str(mwparserfromhell.parse(source).strip_code())
+    """Its strip_code, without references and tables, whose content it would leave between the sentences."""
+    code = mwparserfromhell.parse(source)
+    for tag in code.filter_tags(matches=lambda tag: str(tag.tag).lower() in ("ref", "table")):
+        with suppress(ValueError):  # it went with one around it
+            code.remove(tag)
+    return str(code.strip_code())
 
 
 def by_wikiextractor(source: str) -> str:
@@ -109,26 +116,28 @@ def sentences(text: str) -> list[str]:
 
 def word_pairs(sentence: str) -> set[tuple[str, str]]:
     """Pairs of neighboring words; numbers are no words, so that a lost number leaves most pairs as they are."""
-    words = WORD.findall(sentence.lower())
-    return set(zip(words, words[1:], strict=False))
+    return set(pairwise(WORD.findall(sentence.lower())))
 
 
 def clusters(outputs: list[str]) -> list[list[list[str]]]:
     """Sentences that are one, as lists by extractor; those that one alone keeps too."""
     found: list[list[list[str]]] = []
-    sizes: list[int] = []
-    places: dict[tuple[str, str], int] = {}  # of a word pair: the last cluster it stands in
+    first: list[set[tuple[str, str]]] = []  # word pairs of a cluster's first sentence
+    places: dict[tuple[str, str], list[int]] = {}  # clusters that a word pair began
     for number, output in enumerate(outputs):
         for sentence in sentences(output):
             pairs = word_pairs(sentence)
-            votes = Counter(places[pair] for pair in pairs if pair in places)
-            best, shared = votes.most_common(1)[0] if votes else (-1, 0)
-            if best < 0 or shared < SHARED_WORDS * min(len(pairs), sizes[best]):
+            votes = Counter(place for pair in pairs for place in places.get(pair, ()))
+            best = max(votes, key=lambda place: votes[place] / len(pairs | first[place]), default=-1)
+            if best < 0 or votes[best] < SHARED_WORDS * min(len(pairs), len(first[best])) or (
+                3 * votes[best] < max(len(pairs), len(first[best]))
+            ):
                 best = len(found)
                 found.append([[] for _ in outputs])
-                sizes.append(len(pairs))
+                first.append(pairs)
+                for pair in pairs:
+                    places.setdefault(pair, []).append(best)
             found[best][number].append(sentence)
-            places.update(dict.fromkeys(pairs, best))
     return found
 
 
@@ -144,7 +153,7 @@ class Losses:
         words = [Counter(word for part in parts for word in WORD.findall(part.lower())) for parts in cluster]
         self._count("prose", words, 1, len)
         self._count("numbers", [Counter(NUMBER.findall(" ".join(parts))) for parts in cluster], 0, lambda number: 1)
-        self._count("quotes", [Counter(QUOTATION.findall(" ".join(parts))) for parts in cluster], 0, lambda mark: 1)
+        self._count("quotes", [Counter(QUOTATION.findall(" ".join(parts))) for parts in cluster], 1, lambda mark: 1)
 
     def _count(self, kind: str, tokens: list[Counter[str]], rank: int, weight: Callable[[str], int]) -> None:
         """`rank` 0: what any one keeps is the truth; 1: what two keep."""
@@ -205,12 +214,13 @@ def main() -> None:
     pages = read_pages(data)
     outputs = [[extract(page) for page in pages] for extract in CONTENDERS.values()]  # compiles and warms up, too
     speeds, losses = rates(pages), measure_losses(outputs)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("rbt", "mwparserfromhell", "wikiextractor", "numba", "lxml"))
+    packages = ("rbt", "mwparserfromhell", "wikiextractor", "numba", "lxml")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     print(f"{len(pages)} pages, {sum(len(page.encode()) for page in pages) / 1e6:.1f} MB of wikitext; "
           f"Python {platform.python_version()}, {versions}; one of {available_cores()} cores")
     print(f"reference: {losses.total['prose']} characters of prose, {losses.total['numbers']} numbers, "
           f"{losses.total['quotes']} quotation marks\n")
-    print("| | MB/s of wikitext | prose lost | numbers lost | quotation marks lost | markup left /100k | no sentences |")
+    print("| | MB/s of wikitext | prose lost | numbers lost | quotation marks lost | markup left /100k | no sentence |")
     print("|---|---|---|---|---|---|---|")
     for name, lost, texts in zip(CONTENDERS, losses.lost, outputs, strict=True):
         shares = " | ".join(f"{lost[kind] / losses.total[kind]:.2%}" for kind in ("prose", "numbers", "quotes"))
@@ -218,7 +228,8 @@ def main() -> None:
         print(f"| {name} | {speeds[name]:.1f} | {shares} | {markup:.1f} | {loose:.1%} |")
     print("\n| whole source, MB of XML a second | bz2 alone | bz2 and lxml | rbt |\n|---|---|---|---|")
     for name in DUMPS:
-        print(f"| {Path(name).name} | " + " | ".join(f"{rate:.1f}" for rate in whole_source(data / "wikipedia" / name)) + " |")
+        shown = " | ".join(f"{rate:.1f}" for rate in whole_source(data / "wikipedia" / name))
+        print(f"| {Path(name).name} | {shown} |")
 
 
 if __name__ == "__main__":

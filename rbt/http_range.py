@@ -12,8 +12,10 @@ import http.client
 import io
 import re
 import ssl
+import string
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,7 +27,8 @@ LONGEST_RETRY_AFTER_SECONDS = 900.0  # a server that asks for more is taken at i
 TIMEOUT_SECONDS = 60.0
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 NO_HEAD_STATUS = frozenset({403, 405, 501})  # of servers that answer GET alone
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d+|\*)/(\d{1,18}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class Dropped(Exception):
@@ -64,12 +67,16 @@ def is_http(location: str) -> bool:
 class _HttpBody:
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
+        self._length = response.length or 0  # of the body, as announced; what is left of it is counted by the response
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self._response.read1(size)
+            data = self._response.read1(size)
         except (OSError, http.client.HTTPException, ValueError) as error:  # the last: nonsense for a chunk's size
             raise Dropped(f"{type(error).__name__}: {error}") from error
+        if size and not data and (left := self._response.length):  # read1 is silent about it, unlike read
+            raise Dropped(f"the connection was closed after {self._length - left} of {self._length} bytes")
+        return data
 
     def close(self) -> None:
         self._response.close()
@@ -79,13 +86,14 @@ def _request(url: str, method: str, headers: dict[str, str]) -> http.client.HTTP
     """Answer to a request. Raises Dropped, InputError, and HTTPError 416 where a range lies behind the end."""
     fields = {"User-Agent": f"rbt/{__version__}", "Accept-Encoding": "identity", **headers}
     try:
-        request = urllib.request.Request(url, method=method, headers=fields)
+        escaped = urllib.parse.quote(url, safe=string.punctuation)  # blanks and letters that are not in ASCII
+        request = urllib.request.Request(escaped, method=method, headers=fields)
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in PASSING_STATUS:
             raise Dropped(f"HTTP {error.code} {error.reason}", _retry_after(error.headers)) from error
-        if error.code == 416 or method == "HEAD":
+        if (error.code == 416 and "Range" in headers) or method == "HEAD":
             raise
         found = f"HTTP {error.code} {error.reason}"
         raise InputError("expected a file on the server", path=url, found=found) from error
@@ -126,7 +134,6 @@ def connect_http(url: str, offset: int, tag: str) -> Connection:
         if size < 0:
             return connect_http(url, 0, "")
         return Connection(io.BytesIO(), offset, size, _tag(error.headers))
-    length = response.headers.get("Content-Length", "")
     if response.status == http.client.PARTIAL_CONTENT:
         start, size = _content_range(response.headers)
         if start == offset and (not tag or _tag(response.headers) in ("", tag)):
@@ -135,8 +142,12 @@ def connect_http(url: str, offset: int, tag: str) -> Connection:
         if not offset:
             raise Dropped("the server answers with a part of the file")
         return connect_http(url, 0, "")
-    size = int(length) if length.isascii() and length.isdigit() else -1
-    return Connection(_HttpBody(response), 0, size, _tag(response.headers))
+    return Connection(_HttpBody(response), 0, _length(response.headers), _tag(response.headers))
+
+
+def _length(headers: Any) -> int:
+    value = (headers.get("Content-Length") or "").strip()
+    return int(value) if _LENGTH.fullmatch(value) else -1
 
 
 def _content_range(headers: Any) -> tuple[int, int]:
@@ -151,8 +162,7 @@ def stat_http(url: str) -> tuple[int, str]:
     """(size or -1, tag or "") of a file, by HEAD where the server knows it. Raises Dropped, InputError."""
     try:
         with _request(url, "HEAD", {}) as response:
-            length = response.headers.get("Content-Length", "")
-            return int(length) if length.isascii() and length.isdigit() else -1, _tag(response.headers)
+            return _length(response.headers), _tag(response.headers)
     except urllib.error.HTTPError as error:
         if error.code not in NO_HEAD_STATUS:
             found = f"HTTP {error.code} {error.reason}"

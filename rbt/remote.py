@@ -22,9 +22,11 @@ from rbt.http_range import Connection, Dropped, connect_http, is_http, stat_http
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 8  # in a row that bring no byte
+TOLD_FAILURES = 3  # in a row before the user hears of them
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
 READ_BYTES = 1 << 18
 SKIP_BYTES = 1 << 20  # a seek forward of at most this reads on instead of connecting anew
+HOPELESS = (FileNotFoundError, PermissionError, IsADirectoryError)  # waiting helps none of these
 TAG_KEYS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "modified", "updated")
 
 
@@ -71,8 +73,14 @@ def _connect_fsspec(url: str, offset: int) -> Connection:
     system, path = file_system(url)
     try:
         file = system.open(path, "rb")
+    except HOPELESS as error:
+        raise InputError("expected a readable file", path=url, found=f"{type(error).__name__}: {error}") from error
+    except Exception as error:  # as above
+        raise Dropped(f"{type(error).__name__}: {error}") from error
+    try:
         file.seek(offset)
     except Exception as error:  # as above
+        file.close()
         raise Dropped(f"{type(error).__name__}: {error}") from error
     return Connection(_FsspecFile(file), offset, size, tag)
 
@@ -85,10 +93,12 @@ def stat_once(location: str) -> tuple[int, str]:
     try:
         system.invalidate_cache(path)
         info = system.info(path)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+    except HOPELESS as error:
         raise InputError("expected a readable file", path=location, found=f"{type(error).__name__}: {error}") from error
     except Exception as error:  # each file system has errors of its own
         raise Dropped(f"{type(error).__name__}: {error}") from error
+    if info.get("type") == "directory":
+        raise InputError("expected a file", path=location, found="a folder", cure="name files, or a pattern: .../*")
     size = info.get("size")
     return -1 if size is None else int(size), str(next((info[key] for key in TAG_KEYS if info.get(key)), ""))
 
@@ -115,13 +125,14 @@ class Patience:
         pause = min(FIRST_WAIT_SECONDS * 2 ** (self._failures - 1), LONGEST_WAIT_SECONDS)
         jitter = secrets.SystemRandom().uniform(0.5, 1.5)  # many workers are dropped at once, and must not return so
         pause = max(pause * jitter, error.wait)
-        log.debug("%s: %s; trying again in %.1f s", self._location, error, pause)
+        level = logging.DEBUG if self._failures < TOLD_FAILURES else logging.INFO  # one is no news, silence is worse
+        log.log(level, "%s: %s; trying again in %.1f s", self._location, error, pause)
         self._sleep(pause)
 
 
-def stat(location: str) -> tuple[int, str]:
+def stat(location: str, patience: Patience | None = None) -> tuple[int, str]:
     """(size or -1, tag or "") of a remote file: ETag or date. Raises InputError."""
-    patience = Patience(location)
+    patience = patience or Patience(location)
     while True:
         try:
             return stat_once(location)
@@ -168,7 +179,7 @@ class RemoteFile(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         """Some bytes; 0 at the end alone."""
-        while self.size < 0 or self._position < self.size:
+        while len(buffer) and (self.size < 0 or self._position < self.size):
             try:
                 data = self._read(min(len(buffer), READ_BYTES))
             except Dropped as error:

@@ -16,22 +16,23 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 from rbt import remote
-from rbt.corpus.fetch_list import PART, STATE, Item, inside
+from rbt.corpus.fetch_list import BOOK, PART, STATE, Item, inside
 from rbt.errors import ArtefactError, InputError, RbtError
 from rbt.http_range import Connection, Dropped
 from rbt.progress import progress
 from rbt.storage import CHUNK_BYTES, new_hash, write_text
 
 log = logging.getLogger(__name__)
-BOOK = ".rbt-fetch.jsonl"
 OWN_HASHES = ("xxh3", "blake2b")
+LAST_SECONDS = 0.5  # that an interrupted run gives its threads
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,16 @@ class Session:
         if self.stop.wait(seconds):
             raise Stopped
 
+    def patience(self, url: str) -> remote.Patience:
+        """How long to go on trying for one file."""
+        return remote.Patience(url, self.config.attempts, self.rest)
+
 
 @contextmanager
-def _open_book(folder: Path) -> Iterator[tuple[dict[str, dict[str, Any]], IO[str]]]:
+def _open_book(folder: Path) -> Iterator[tuple[dict[str, dict[str, Any]], IO[bytes]]]:
     """The finished files by name, and the file to append to; one process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / BOOK).open("a+", encoding="utf-8") as book:
+    with (folder / BOOK).open("a+b") as book:
         try:
             fcntl.flock(book, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -85,11 +90,23 @@ def _open_book(folder: Path) -> Iterator[tuple[dict[str, dict[str, Any]], IO[str
                 "expected no other run on this folder", path=folder, found="one at work", cure="wait for it, or end it"
             ) from error
         book.seek(0)
-        *lines, rest = book.read().split("\n")
+        *lines, rest = book.read().split(b"\n")
         if rest:  # a line without its end was cut by a crash
-            book.truncate(len("".join(f"{line}\n" for line in lines).encode()))
-        entries = [json.loads(line) for line in lines]
+            book.truncate(sum(len(line) + 1 for line in lines))
+        entries = [entry for line in lines if (entry := _entry(line)) is not None]
+        if len(entries) < len(lines):
+            found = len(lines) - len(entries)
+            log.warning("%s: %d lines are unreadable; servers are asked about their files", folder / BOOK, found)
         yield {entry["name"]: entry for entry in entries}, book
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """A line of the book; None where it is none."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and entry.keys() >= {"name", "url", "size", "tag", "checksum"} else None
 
 
 def fetch(items: Sequence[Item], folder: Path, config: FetchConfig) -> Report:
@@ -120,8 +137,9 @@ def fetch(items: Sequence[Item], folder: Path, config: FetchConfig) -> Report:
                     bar.set_postfix_str(f"{len(items) - left}/{len(items)} files, {len(report.failed)} failed")
         finally:
             stop.set()
+            deadline = time.monotonic() + LAST_SECONDS
             for thread in threads:
-                thread.join(0.5)  # one that waits for a server ends with the process
+                thread.join(max(deadline - time.monotonic(), 0))  # one that waits for a server ends with the process
     return report
 
 
@@ -139,7 +157,7 @@ def _work(waiting: queue.SimpleQueue[Item], events: queue.SimpleQueue[Any], sess
             events.put((item, error))
 
 
-def _note(item: Item, outcome: dict[str, Any] | Exception | None, report: Report, book: IO[str]) -> None:
+def _note(item: Item, outcome: dict[str, Any] | Exception | None, report: Report, book: IO[bytes]) -> None:
     if isinstance(outcome, Exception):
         if not isinstance(outcome, RbtError | OSError):
             log.error("%s: a bug, not the file's fault", item.url, exc_info=outcome)
@@ -148,7 +166,7 @@ def _note(item: Item, outcome: dict[str, Any] | Exception | None, report: Report
         report.kept.append(item.name)
     else:
         (report.fetched if outcome.pop("is_new") else report.kept).append(item.name)
-        book.write(json.dumps(outcome, sort_keys=True) + "\n")
+        book.write((json.dumps(outcome, sort_keys=True) + "\n").encode())
         book.flush()
 
 
@@ -161,10 +179,10 @@ def fetch_one(item: Item, session: Session) -> dict[str, Any] | None:
     if path.is_file():
         size, entry = path.stat().st_size, session.finished.get(item.name)
         is_known = entry is not None and (entry["url"], entry["size"]) == (item.url, size)
-        if not (is_known and session.config.update and _has_changed(entry or {}, item)):
+        if not (is_known and session.config.update and _has_changed(entry or {}, item, session)):
             if is_known and entry is not None and item.checksum in ("", entry["checksum"]):
                 return None
-            return {**_check_present(path, item), "is_new": False}
+            return {**_check_present(path, item, session), "is_new": False}
     elif path.exists():
         raise InputError("expected a place for a file", path=path, found="a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,12 +202,12 @@ def fetch_one(item: Item, session: Session) -> dict[str, Any] | None:
     return {"name": item.name, "url": item.url, "size": size, "tag": tag, "checksum": item.checksum, "is_new": True}
 
 
-def _has_changed(entry: dict[str, Any], item: Item) -> bool:
-    size, tag = remote.stat(item.url)
+def _has_changed(entry: dict[str, Any], item: Item, session: Session) -> bool:
+    size, tag = remote.stat(item.url, session.patience(item.url))
     return (size >= 0 and size != entry["size"]) or bool(tag and entry["tag"] and tag != entry["tag"])
 
 
-def _check_present(path: Path, item: Item) -> dict[str, Any]:
+def _check_present(path: Path, item: Item, session: Session) -> dict[str, Any]:
     """The book's entry of a file that is there without one. Raises InputError where it is another file."""
     size, tag = path.stat().st_size, ""
     cure = "delete it, or choose another --out"
@@ -197,7 +215,7 @@ def _check_present(path: Path, item: Item) -> dict[str, Any]:
         if (found := _checksum(path, item.checksum.partition(":")[0])) != item.checksum:
             raise InputError(f"expected {item.checksum}", path=path, found=found, cure=cure)
     else:
-        expected, tag = remote.stat(item.url)
+        expected, tag = remote.stat(item.url, session.patience(item.url))
         if expected != size:
             what = f"{expected} bytes, as {item.url} has" if expected >= 0 else "a new name, since no size is known"
             raise InputError(f"expected {what}", path=path, found=f"{size} bytes", cure=cure)
@@ -207,7 +225,7 @@ def _check_present(path: Path, item: Item) -> dict[str, Any]:
 def _download(item: Item, part: Path, state: Path, session: Session) -> tuple[int, str]:
     """Bring `part` to the whole file; its (size, tag)."""
     size, tag = _resumable(item, part, state)
-    patience = remote.Patience(item.url, session.config.attempts, session.rest)
+    patience = session.patience(item.url)
     with part.open("ab") as file:
         furthest = file.tell()
         while True:
@@ -254,7 +272,9 @@ def _connect(url: str, file: IO[bytes], size: int, tag: str, session: Session) -
         session.tell(-offset)
         file.truncate(0)
         file.seek(0)
-    return connection
+        return connection
+    size = connection.size if connection.size >= 0 else size  # the answer to a range may leave out what is known
+    return replace(connection, size=size, tag=connection.tag or tag)
 
 
 def _append(connection: Connection, file: IO[bytes], session: Session) -> Iterator[None]:

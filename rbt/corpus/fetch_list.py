@@ -14,6 +14,7 @@ A file keeps the path that its line gives, below the output folder; a URL its la
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -21,9 +22,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from rbt.errors import InputError
+from rbt.http_range import is_http
 from rbt.storage import TEMPORARY, is_url, read_list
 
+log = logging.getLogger(__name__)
 PART, STATE = ".part", ".part.json"  # behind the name of a file that is not finished
+BOOK = ".rbt-fetch.jsonl"  # lists the finished files of a folder
 DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "xxh3": 32, "blake2b": 32}  # hexadecimal
 _OF_DIGITS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
 _SUM_LINE = re.compile(r"([0-9a-fA-F]{32,128})[ \t]+\*?(\S.*)")
@@ -54,16 +58,26 @@ def read_items(location: str, prefix: str = "", only: str = "", checksums: str =
             continue
         if known and not item.checksum:
             item = Item(item.url, item.name, known.get(item.name) or known.get(item.name.rpartition("/")[2], ""))
-        same = items.setdefault(item.name, item)
-        if same.url != item.url:
-            found = f"{item.name} for {same.url} and {item.url}"
-            raise InputError(
-                "expected a different name for each URL", path=location, found=found,
-                cure="give paths below a --prefix instead of whole URLs, or fetch them into two folders",
-            )
+        items[item.name] = _joined(items.get(item.name, item), item, location)
     if not items:
         raise InputError("expected files to fetch", path=location, found=f"none that match {only}" if only else "none")
+    if known and (without := [item.name for item in items.values() if not item.checksum]):
+        log.warning("%s: no checksum for %d of %d files, such as %s", checksums, len(without), len(items), without[0])
     return list(items.values())
+
+
+def _joined(first: Item, second: Item, location: str) -> Item:
+    """Two items of one name as one. Raises InputError where they are different files."""
+    if first.url != second.url:
+        raise InputError(
+            "expected a different name for each URL", path=location,
+            found=f"{first.name} for {first.url} and {second.url}",
+            cure="give paths below a --prefix instead of whole URLs, or fetch them into two folders",
+        )
+    if first.checksum and second.checksum not in ("", first.checksum):
+        found = f"{first.checksum} and {second.checksum} for {first.url}"
+        raise InputError("expected one checksum for each URL", path=location, found=found)
+    return first if first.checksum else second
 
 
 def _item(line: str, base: str, where: str) -> Item:
@@ -81,7 +95,8 @@ def _item(line: str, base: str, where: str) -> Item:
     if not base:
         raise InputError("expected a URL, or a --prefix for paths", path=where, found=repr(line))
     name = line.removeprefix("./")
-    return Item(f"{base.rstrip('/')}/{name.lstrip('/')}", safe_name(name, where), checksum)
+    path = name.replace("#", "%23") if is_http(base) else name  # else what follows would be no part of the request
+    return Item(f"{base.rstrip('/')}/{path.lstrip('/')}", safe_name(name, where), checksum)
 
 
 def safe_name(name: str, where: str) -> str:
@@ -89,7 +104,7 @@ def safe_name(name: str, where: str) -> str:
     names = name.split("/")
     if (
         any(part in ("", ".", "..") or part.startswith(TEMPORARY) for part in names)
-        or not name.isprintable() or "\\" in name or ":" in names[0] or name.endswith((PART, STATE))
+        or not name.isprintable() or "\\" in name or ":" in names[0] or name.endswith((PART, STATE)) or name == BOOK
     ):
         raise InputError("expected a name for a file below the output folder", path=where, found=repr(name))
     return name

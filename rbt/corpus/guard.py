@@ -28,7 +28,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import IO, BinaryIO
 
 from rbt.corpus.extract.html import Article
@@ -233,9 +233,16 @@ def _send(answers: BinaryIO, kind: int, *fields: str) -> None:
 
 def _memory(column: int) -> int:
     """Bytes of this process (0: address space, 1: resident); 0 where the system does not tell."""
-    with suppress(FileNotFoundError):
-        return int(Path("/proc/self/statm").read_bytes().split()[column]) * resource.getpagesize()
-    return 0
+    status = _statm()
+    return int(os.pread(status, 200, 0).split()[column]) * resource.getpagesize() if status >= 0 else 0
+
+
+@cache
+def _statm() -> int:
+    try:
+        return os.open("/proc/self/statm", os.O_RDONLY)
+    except FileNotFoundError:  # not Linux
+        return -1
 
 
 def _limit_memory(allowance: int) -> None:

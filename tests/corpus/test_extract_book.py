@@ -63,6 +63,23 @@ def test_a_book_with_the_small_print_before_and_the_marks_behind_it_begins_at_th
     assert strip_gutenberg(text).text.strip() == STORY
 
 
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("*** START OF THE PROJECT GUTENBERG EBOOK X ***", "*** END OF THE PROJECT GUTENBERG EBOOK X ***"),
+        ("*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*", "End of Project Gutenberg's X, by Y"),
+    ],
+)
+def test_of_several_books_in_one_file_none_is_lost(start: str, end: str, number: int) -> None:
+    """Short books, each in its wrapping: what is between them stays and is told."""
+    books = [STORY.replace("Paragraph", f"Part {book},") for book in range(number)]
+    stripped = strip_gutenberg("\n".join(f"{HEADER}{start}\n\n{book}\n\n{end}{LICENSE}" for book in books))
+    assert all(book in stripped.text for book in books)
+    assert stripped.text.startswith("\n\nPart 0") and stripped.text.rstrip().endswith(books[-1][-40:])
+    assert "in the middle" in stripped.oddity
+
+
 def test_the_small_print_at_the_end_is_no_beginning() -> None:
     """Its last line is a start mark in older texts, and here would leave nothing of the book."""
     text = f"{STORY}\n\n***START**THE SMALL PRINT!***\nLegal.\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN*Ver.1*END*\n"

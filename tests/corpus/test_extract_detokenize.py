@@ -74,6 +74,7 @@ def test_tokenized_sentences_come_back(text: str) -> None:
         ("WE DO N'T KNOW ... WHAT ?!", "WE DON'T KNOW... WHAT?!"),
         ("I can not , he is gon na , gim me that .", "I cannot, he is gonna, gimme that."),
         ("x -- y .", "x -- y."),
+        ("It is late , and 't is cold ; 'T was not .", "It is late, and 'tis cold; 'Twas not."),
         ("", ""),
         (" . ", "."),
     ],

@@ -75,6 +75,20 @@ def test_a_list_of_links_is_a_table_of_contents() -> None:
     assert paragraphs('<h1><a href="toc.xhtml">Chapter 1</a></h1><p>It began.</p>') == ["Chapter 1", "It began."]
 
 
+@pytest.mark.parametrize("anchor", ['<a id="p{0}">{1}</a>', '<a name="p{0}">{1}'])
+def test_paragraphs_inside_anchors_are_no_table_of_contents(anchor: str) -> None:
+    """An <a> that leads nowhere is a place in the book, closed or not."""
+    sentences = [f"Sentence {number} is of the book." for number in range(5)]
+    body = "".join(f"<p>{anchor.format(number, sentence)}</p>" for number, sentence in enumerate(sentences))
+    assert extract_chapter(chapter(body)).text.split("\n\n") == sentences
+
+
+def test_the_share_of_links_is_of_letters() -> None:
+    """Spaces between the words of links do not make a chapter of notes a table of contents."""
+    body = "<p>abcdefghijkl</p>" + '<p><a href="n">a b c d e f g h i j</a></p>' * 3  # 30 of 42: too few
+    assert not extract_chapter(chapter(body)).contents
+
+
 def test_names_of_characters_become_characters_without_any_doctype() -> None:
     """HTML's names and numbers; an ampersand alone and an unknown name stay as they are, a bad number goes."""
     assert paragraphs("<p>a&nbsp;b&mdash;c&eacute;&#233;&#xE9;&amp;&lt;</p>") == ["a\xa0b—cééé&<"]
@@ -146,12 +160,18 @@ def test_any_markup_gives_text(parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["<div>", "<p", "<!DOCTYPE ", "&", "<![CDATA[", "<a/>", "<i>", "[", "<!--", "\n ", "<x "]
+    "unit", ["<div>", "<p", "<!DOCTYPE ", "&", "<![CDATA[", "<a/>", "<i>", "[", "<!--", "\n ", "<x ", "<?xml "]
 )
 def test_hostile_repetition_returns(unit: str) -> None:
     """What would take minutes in quadratic time comes back; what does not hide the end leaves it there."""
     text = extract_chapter(chapter(unit * 60_000 + "<p>end</p>")).text
     assert text.endswith("end") or unit in ("<p", "<!DOCTYPE ", "<![CDATA[", "<!--", "<x ")
+
+
+def test_long_runs_in_broken_markup_return() -> None:
+    """A tag's name or white space of a million characters, where the rules for broken XHTML look for a beginning."""
+    for run in ("<a" + "b" * 1_000_000, "\n" * 1_000_000):
+        assert extract_chapter(chapter(f"<p>first</p>{run}<p>end")).text.startswith("first")
 
 
 def test_deep_nesting_keeps_its_text() -> None:
@@ -183,7 +203,23 @@ def test_the_package_gives_the_reading_order() -> None:
     )
     found = parse_package(package(manifest, spine, guide='<reference type="cover" href="cover.xhtml"/>'), "OPS/a/b.opf")
     assert found.chapters == ("OPS/one.xhtml", "OPS/a/text/two b.xhtml", "etc/passwd")
-    assert (found.nonlinear, found.navigation) == (1, 2)
+    assert (found.nonlinear, found.navigation, found.unknown) == (1, 2, ("missing",))
+
+
+@pytest.mark.parametrize(
+    ("guide", "chapters"),
+    [
+        ('<reference type="toc" href="a.xhtml"/>', ("b.xhtml",)),
+        ('<reference type="toc" href="a.xhtml#toc"/>', ("a.xhtml", "b.xhtml")),
+        ('<reference type="cover" href="a.xhtml"/><reference type="text" href="a.xhtml#c1"/>', ("a.xhtml", "b.xhtml")),
+        ('<reference type="cover" href="a.xhtml"/><reference type="Start" href="b.xhtml"/>', ("b.xhtml",)),
+    ],
+)
+def test_a_file_with_more_than_contents_is_a_chapter(guide: str, chapters: tuple[str, ...]) -> None:
+    """A guide that names a place in a file, or a file in which the text begins, drops no chapter."""
+    item = '<item id="{0}" href="{0}.xhtml" media-type="application/xhtml+xml"/>'
+    spine = '<itemref idref="a"/><itemref idref="b"/>'
+    assert parse_package(package(item.format("a") + item.format("b"), spine, guide=guide), "c.opf").chapters == chapters
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,21 @@ def test_what_an_editor_added_goes_and_what_he_mended_stays(markup: str, text: s
     assert read(f"<p>{markup}</p>").text == text
 
 
+@pytest.mark.parametrize("tag", ["abbr", "orig", "sic"])
+def test_a_reading_without_a_better_one_is_the_text(tag: str) -> None:
+    """An abbreviation or an error that no editor mended stays, in a choice or outside one."""
+    assert read(f"<p>Dear <{tag}>Mr.</{tag}> Hale</p>").text == "Dear Mr. Hale"
+    assert read(f"<p>Dear <choice><{tag}>Mr.</{tag}></choice> Hale</p>").text == "Dear Mr. Hale"
+    mended = f"<choice>\n<{tag}>Mr.</{tag}>\n<reg>Mister</reg>\n</choice>"
+    assert read(f"<p>Dear {mended} Hale</p>").text.split() == ["Dear", "Mister", "Hale"]
+
+
+def test_words_that_a_line_break_parts_are_mended() -> None:
+    """As those of a page break are; lines that break between words stay apart, and break="no" is believed."""
+    body = "<p>concen-<lb/>\ntration, Ham<lb break='no'/>let, ill-<lb/>lit<lb/>lamps; ill, ill<lb/>\n<lb/>and lit</p>"
+    assert read(body).text == "concentration, Hamlet, ill-lit lamps; ill, ill and lit"
+
+
 def test_words_that_a_page_break_parts_are_mended() -> None:
     """The hyphen stays where both halves make sense apart and nowhere stand together."""
     body = (

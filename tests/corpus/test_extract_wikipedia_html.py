@@ -244,6 +244,12 @@ def test_v2_no_rule_takes_more_than_linear_time(piece: str) -> None:
     assert text.startswith("First")
 
 
+def test_v2_many_formulas_in_a_deep_page_are_read() -> None:
+    """10,000 formulas under 10,000 open tags, which no formula's element is looked for beyond."""
+    formulas = "<math alttext='x'>drop</math>" * 10_000
+    assert text_of(f"<p>A start.</p>{'<span>' * 10_000}{formulas}").startswith("A start.")
+
+
 def test_an_unclosed_reference_costs_its_own_paragraph_at_most() -> None:
     """The next paragraph is not swallowed."""
     assert text_of('<p>One. <sup class="mw-ref reference">[1]</p><p>Two.</p>') == "One.\n\nTwo."

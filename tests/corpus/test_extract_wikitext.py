@@ -147,6 +147,7 @@ def test_what_dropped_markup_leaves_goes_and_only_there(source: str, expected: s
         ("a<nowiki/>'s <nowiki>{{x}} [[y]] &lt;b&gt; # *</nowiki>", "a's {{x}} [[y]] <b> # *"),
         ("<nowiki>* not a list</nowiki>\n\n&#42; nor this", "* not a list\n\n* nor this"),
         ("a&#32;b&#10;c &nbsp;", "a b c"),
+        ("&notit; &#x41; &#65; &#12x; &AMP; &ampx;", "&notit; A A &#12x; & &ampx;"),
         ("a\n<ul><li>item</li></ul>\nb", "a\n\nb"),
         ("! a !! b\n\n! c | d\n\n!Kung people", "!Kung people"),
         ("<div\nclass=x>a</div>", "a"),
@@ -156,6 +157,20 @@ def test_what_dropped_markup_leaves_goes_and_only_there(source: str, expected: s
 def test_tags_and_signs(source: str, expected: str) -> None:
     """Plain formulas are text; hidden and decoded signs are no markup."""
     assert extract_wikitext(source) == expected
+
+
+PASSAGE = "\"I have said it at length, and in so many words, that it is a quotation of 1901.\""
+
+
+@pytest.mark.parametrize("indent", [":", "::", ": "])
+def test_v1_an_indented_quotation_is_kept_and_a_note_or_an_item_is_not(indent: str) -> None:
+    """Indented sentences are text behind text, and nothing behind a heading or a list."""
+    source = f"She said:\n{indent}{PASSAGE}<ref>x</ref>\n\nThe end."
+    assert extract_wikitext(source) == f"She said:\n\n{PASSAGE}\n\nThe end."
+    for before in ("", "== Head ==\n", "She said:\n;Term\n", "She said:\n* item\n"):
+        assert PASSAGE not in extract_wikitext(f"{before}{indent}{PASSAGE}")
+    no_sentence = "no sentence, but as long as the others of this test are, or longer"
+    assert extract_wikitext(f"She said:\n{indent}{no_sentence}") == "She said:"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +309,7 @@ def test_v1_an_unclosed_reference_does_not_swallow_up_to_the_next_one() -> None:
     assert text.endswith("Four.")
 
 
-SWALLOWING = ["<math>", "<nowiki>", "<gallery>", "<ref>", "<source>", "{{a|", "{{val|", "[[", "[[File:a|", "{|", "<div "]
+SWALLOWING = ["<math>", "<nowiki>", "<gallery>", "<ref>", "<source>", "{{a|", "{{e|", "[[", "[[File:a|", "{|", "<p "]
 CLOSING = ["</math>", "</nowiki>", "</gallery>", "</ref>", "</source>", "}}", "}}", "]]", "]]", "|}", ">"]
 
 
@@ -405,6 +420,18 @@ def test_text_without_markup_comes_back_as_it_is(words: list[str]) -> None:
         "<math>",
         "[[a\n",
         "= ",
+        "<!--\n==x==\n",
+        " <!---->",
+        "{{-",
+        "{{--}}",
+        "[[File:",
+        ":a\n",
+        "<a\n ",
+        "({{x}}",
+        "&#42;",
+        "<ref>\n== x ==\n",
+        "|}\n{|",
+        "[[a]]" * 3,
     ],
 )
 def test_a_long_run_of_any_opening_returns(token: str) -> None:

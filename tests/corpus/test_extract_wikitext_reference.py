@@ -210,28 +210,38 @@ def strip_inline(text: bytes) -> bytes:
     return out + b"".join(text[at : at + 1] for at in range(place, len(text)) if at not in closing)
 
 
-def line_kind(line: bytes) -> int:
-    """0 blank, 1 text, 2 what is no text."""
+def line_kind(line: bytes) -> str:
+    """What a line is."""
     core = line.strip(b" \t\xff")
     if not core:
-        return 0
+        return "empty"
     after_gap = GAP in line[: line.index(core)]
-    if core[:1] in (b"*", b"#", b"|") or (core[:1] in (b":", b";") and not after_gap):
-        return 2
+    if core[:1] == b":" and not after_gap:
+        content = core.lstrip(b": \t")
+        ends = re.search(rb"[.!?](?:\xe2\x80\x9d)?[\xff \"')\]]*$", content)
+        is_text = len(content) >= 60 and content[:1] not in b"*#;|" and ends
+        return "indented" if is_text else "no text"
+    if core[:1] in (b"*", b"#", b"|") or (core[:1] == b";" and not after_gap):
+        return "no text"
     if (core[:1] == b"=" and core[-1:] == b"=" and len(core) > 2) or core.startswith(b"----"):
-        return 2
-    return 2 if core[:1] == b"!" and (b"|" in core or b"!!" in core[1:]) else 1
+        return "no text"
+    return "no text" if core[:1] == b"!" and (b"|" in core or b"!!" in core[1:]) else "text"
 
 
 def join_lines(text: bytes) -> bytes:
     """Paragraphs."""
     paragraphs: list[list[bytes]] = [[]]
+    before = ""
     for line in text.split(b"\n"):
         line = line.strip(b" \t")
-        if line_kind(line) == 1:
+        kind = line_kind(line)
+        if kind == "text":
             paragraphs[-1].append(line)
+        elif kind == "indented" and before == "text":
+            paragraphs += [[line.lstrip(b": \t")], []]
         else:
             paragraphs.append([])
+        before = kind if kind in ("text", "no text") else before
     joined = [b" ".join(lines) for lines in paragraphs if lines]
     return b"\n\n".join(paragraph for paragraph in joined if has_letter(paragraph))
 
@@ -282,8 +292,9 @@ def reference(source: bytes) -> tuple[str, int]:
 TOKENS = """{{ }} [[ ]] {| |} | <ref> </ref> <ref·name=a·/> <!-- --> <nowiki> </nowiki> '' ''' ' = == === ·==·a·== *· :
 text· 5· [http://x· ] [ [//a·b] <br> <math> </math> x=5 &amp; &#42; &nbsp; convert|5|km lang|fr|x File:a| Datei: fr: < >
 ( ) , ; <div> </li> <li> __TOC__ _ formatnum:12345 quote|q cite_web|t=1 Infobox nowrap| . ! !! é ü· ---- — 's"""
+PASSAGE = ["\n:" + "a long passage " * 4, '."']
 BREAKING = ["\n", "\n\n", "\n==", "\n== S ==\n", "\n{|", "\n|}", "\n|-\n", "\n* ", "\n!", "\t", "\u3000"]
-MARKUP = [*(token.replace("·", " ") for token in TOKENS.split()), *BREAKING]
+MARKUP = [*PASSAGE, *(token.replace("·", " ") for token in TOKENS.split()), *BREAKING]
 
 
 def extract(source: bytes) -> tuple[str, int]:

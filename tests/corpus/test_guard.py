@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -202,8 +203,10 @@ def test_v50_the_child_of_a_killed_parent_leaves(state: str) -> None:
 
 def test_the_extractors_of_the_recipe_are_these() -> None:
     assert set(get_args(get_type_hints(SourceConfig)["extractor"])) == set(EXTRACTORS)
-    for target in EXTRACTORS.values():
-        assert ":" in target
+    for name, target in EXTRACTORS.items():
+        module, _, function = target.partition(":")
+        expected = getattr(importlib.import_module(module), function)(PAGE, None)
+        assert guard.extract_guarded(name, PAGE, None, 30.0) == expected, name
 
 
 MEASURE = """

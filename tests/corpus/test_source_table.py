@@ -119,6 +119,21 @@ def test_a_long_field_is_read(tmp_path: Path, read_source: Any) -> None:
     assert len(read_source(path, "table").texts[0]) == 1_000_000
 
 
+def test_a_csv_row_with_a_line_beyond_the_limit_is_quarantined(
+    tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone or inside a quoted field; it is no empty row, and the rows around it stay."""
+    monkeypatch.setattr("rbt.corpus.sources.text.MAXIMUM_LINE_BYTES", 100)
+    path = tmp_path / "table.csv"
+    path.write_text(f'id,text\n1,a\n2,{"x" * 500}\n3,b\n4,"c\n{"y" * 500}\nd"\n5,e\n')
+    outcome = read_source(path, "table")
+    assert [(document.id, document.text) for document in outcome.documents] == [
+        ("table:1", "a"), ("table:3", "b"), ("table:5", "e"),
+    ]
+    assert outcome.reasons == ["too_large", "too_large"]
+    assert outcome.reading.row.incoming.bytes == path.stat().st_size - len("id,text\n")
+
+
 def test_parquet_is_read_in_batches(tmp_path: Path, read_source: Any) -> None:
     path = tmp_path / "table.parquet"
     texts = [f"text {number}" for number in range(3000)]
@@ -231,6 +246,30 @@ def test_dates_of_parquet_are_written_as_iso_8601(tmp_path: Path, read_source: A
     times = [datetime(2017, 1, 2, 3, 4, 5), None]
     pq.write_table(pa.table({"text": ["a", "b"], "date": times}), path)
     assert [document.date for document in read_source(path, "table").documents] == ["2017-01-02T03:04:05", ""]
+
+
+@pytest.mark.parametrize(
+    ("type", "good", "bad"),
+    [(pa.timestamp("us"), "1970-01-01T00:00:00", 2**62), (pa.date32(), "1970-01-01", 2**30),
+     (pa.timestamp("s", "Nowhere/Nothing"), None, 0)],
+)
+def test_a_date_beyond_those_of_python_costs_no_text(
+    type: Any, good: str | None, bad: int, tmp_path: Path, read_source: Any
+) -> None:
+    """The value is left out and told, the row stays."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "date": pa.array([bad if good is None else 0, bad], type)}), path)
+    outcome = read_source(path, "table")
+    assert [(document.text, document.date) for document in outcome.documents] == [("a", good or ""), ("b", "")]
+    assert outcome.reasons == ["bad_value"] * (1 if good else 2)
+    assert "'date'" in outcome.reading.quarantined[0]["detail"]
+
+
+def test_nanoseconds_do_not_depend_on_pandas(tmp_path: Path, read_source: Any) -> None:
+    """What Python's dates cannot hold is cut off."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": ["a"], "date": pa.array([1_500], pa.timestamp("ns"))}), path)
+    assert read_source(path, "table").documents[0].date == "1970-01-01T00:00:00.000001"
 
 
 def test_a_tab_separated_table_is_read(tmp_path: Path, read_source: Any) -> None:

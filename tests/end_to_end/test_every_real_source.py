@@ -15,7 +15,7 @@ from rbt.manifest import load_manifest
 SOURCES = [  # (kind, name, paths below the data folder, further keys)
     ("wikipedia", "enwiki", ["wikipedia/derived/*"], ""),
     ("wikipedia", "ltgwiki", ["wikipedia/dumpster-dive/*.bz2"], ""),
-    ("wikipedia", "tinywiki", ["wikipedia/dumpster-dive/*.xml"], ""),
+    ("wikipedia", "tinywiki", ["wikipedia/dumpster-dive/*.xml"], "maximum_duplicates = 1.0"),  # repeated page ids
     ("wikipedia", "mrwiki", ["wikipedia/truncated_multilang/*"], ""),
     ("bookcorpus", "novels", ["books/100_english_novels/*.txt"], ""),
     ("bookcorpus", "novels-tei", ["books/ELTeC-eng_tei/*.xml"], "maximum_duplicates = 1.0"),
@@ -28,7 +28,7 @@ SOURCES = [  # (kind, name, paths below the data folder, further keys)
     ("table", "dolma", ["openwebtext/dolma_cc_head/**/*.jsonl.gz"], 'columns = { id = "id", text = "text" }'),
     ("stories", "questions", ["stories/commonsense/*.txt"], "maximum_duplicates = 1.0"),
     ("bookcorpus", "bbc", ["general/bbc/*/*.txt"], "maximum_duplicates = 0.9\nmaximum_errors = 1.0"),
-    ("table", "naughty", ["hostile/naughty/*.txt"], "maximum_errors = 1.0"),
+    ("bookcorpus", "naughty", ["hostile/naughty/*.txt"], "maximum_errors = 1.0"),
 ]
 
 

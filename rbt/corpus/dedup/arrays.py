@@ -9,23 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rbt.errors import ArtefactError
-from rbt.storage import atomic_path
+from rbt.formats.arrays import Array
 
-Array = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]
 KEY_SPACE = 1 << 64  # keys are uint64
-
-
-def write_array(path: Path, array: Array) -> None:
-    """Write a .npy file atomically."""
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
 
 
 def open_array(path: Path) -> Array:

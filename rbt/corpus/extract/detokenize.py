@@ -17,9 +17,12 @@ WRITTEN = {
 }
 TO_THE_LEFT = frozenset({".", ",", ";", ":", "?", "!", "%", "...", "…", ")", "]", "}", "''", "”", "’"})
 TO_THE_RIGHT = frozenset({"(", "[", "{", "``", "`", "$", "£", "€", "#", "“", "‘"})
-CLITIC = re.compile(r"(?:n['’]t|['’](?:s|ll|re|ve|d|m|t))$", re.IGNORECASE)
+CLITIC = re.compile(r"(?:n['’]t|['’](?:s|ll|re|ve|d|m))$", re.IGNORECASE)
 FINAL_MARKS = re.compile(r"[.?!]{2,}$")
-HALVES = {"can": "not", "gon": "na", "wan": "na", "got": "ta", "gim": "me", "lem": "me", "'t": "is", "d'": "ye"}
+HALVES = {
+    ("can", "not"), ("gon", "na"), ("wan", "na"), ("got", "ta"), ("gim", "me"), ("lem", "me"), ("d'", "ye"),
+    ("'t", "is"), ("'t", "was"),
+}
 
 
 def detokenize(line: str) -> str:
@@ -57,4 +60,4 @@ def _attachment(token: str, opened: dict[str, bool], apart: bool) -> tuple[bool,
 
 
 def _is_second_half(before: str, token: str) -> bool:
-    return HALVES.get(before.lower()) == token.lower()
+    return (before.lower(), token.lower()) in HALVES

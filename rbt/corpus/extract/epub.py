@@ -33,7 +33,7 @@ CHAPTER_TYPES = frozenset(
     """application/xhtml+xml text/html application/xml text/xml text/x-oeb1-document application/x-dtbook+xml""".split()
 )
 FONT_MANGLING = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")  # fonts alone, no protection
-GUIDE_DROPPED = frozenset({"toc", "cover", "loi", "lot"})
+GUIDE_DROPPED, GUIDE_TEXT = frozenset({"toc", "cover", "loi", "lot"}), frozenset({"text", "start"})
 BLOCKS = frozenset(
     """address article aside blockquote body center dd details div dl dt figure footer form h1 h2 h3 h4 h5 h6 header
     hgroup hr html legend li main ol p pre section summary table tbody td tfoot th thead tr ul""".split()
@@ -54,13 +54,17 @@ _DATE = re.compile(r"([12]\d{3})(-\d\d(?:-\d\d)?)?(?!\d)")
 
 @dataclass(frozen=True)
 class Package:
-    """What an OPF file says. `chapters`: member names in reading order; the rest are counts of what is left out."""
+    """What an OPF file says. `chapters`: member names in reading order; then counts of what is left out.
+
+    `unknown`: what the reading order names and the package does not have.
+    """
 
     title: str
     date: str
     chapters: tuple[str, ...]
     nonlinear: int
     navigation: int
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,7 @@ def parse_package(data: bytes, path: str) -> Package:
         elements.setdefault(local_name(element.tag), []).append(element)
     folder = posixpath.dirname(path)
     items = {item.get("id"): item for item in elements.get("item", [])}
-    left_out = {
-        _resolve(folder, reference.get("href", ""))
-        for reference in elements.get("reference", []) if reference.get("type", "").lower() in GUIDE_DROPPED
-    }
+    left_out = _left_out(elements.get("reference", []), folder)
     spine = [(itemref, items.get(itemref.get("idref"))) for itemref in elements.get("itemref", [])]
     documents = [(itemref, item) for itemref, item in spine if item is not None and _is_chapter(item)]
     nonlinear = [item for itemref, item in documents if itemref.get("linear") == "no"]
@@ -117,11 +118,19 @@ def parse_package(data: bytes, path: str) -> Package:
     ]
     title = next((found for element in elements.get("title", []) if (found := _words(element))), "")
     once = tuple(dict.fromkeys(chapters))
-    return Package(title, _date(elements.get("date", [])), once, len(nonlinear), len(linear) - len(chapters))
+    unknown = tuple(itemref.get("idref", "") for itemref, item in spine if item is None)
+    return Package(title, _date(elements.get("date", [])), once, len(nonlinear), len(linear) - len(chapters), unknown)
 
 
 def _tree(data: bytes) -> Any:
     return parse_xml(prepare(decode_markup(data)), recover=True)
+
+
+def _left_out(references: Sequence[Any], folder: str) -> set[str]:
+    """The files that the guide calls no text. A place inside a file, or where the text begins, says nothing of it."""
+    by_type = [(reference.get("type", "").lower(), reference.get("href", "")) for reference in references]
+    dropped = {_resolve(folder, href) for type, href in by_type if type in GUIDE_DROPPED and "#" not in href}
+    return dropped - {_resolve(folder, href) for type, href in by_type if type in GUIDE_TEXT}
 
 
 def _is_chapter(item: Any) -> bool:

@@ -4,7 +4,7 @@
 
 The marks changed over fifty years (source: etexts of 1991 to today), so each rule is bounded, and none can eat a book:
 a start mark counts only near the beginning, an end mark only near the end, and where next to nothing would remain, all
-of it is kept. `oddity` says so.
+of it is kept. `oddity` says so. Of several books in one file, the first one's header and the last one's footer go.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ CREDIT = re.compile(
     r"|(?:Prepared|Scanned|Transcribed|Digiti[sz]ed|Proofed|Proofread|HTML version)(?: and proof(?:ed|read))? by"
     r"|Transcribed from the\b|Credits?:|Updated editions will|Note: Project Gutenberg)", re.IGNORECASE
 )
+_CLOSING = re.compile(r"end of", re.IGNORECASE)  # an end mark that is not that of a license or small print
 _NOTE = re.compile(r"\[ ?Transcriber[’']?s?[’']? Notes?\b", re.IGNORECASE)
 _BOX_EDGE = re.compile(r"[ \t]*\+[-=+]{3,}\+?[ \t]*")
 _PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
@@ -58,14 +59,25 @@ def strip_gutenberg(text: str) -> Stripped:
     starts, ends = list(START.finditer(text)), list(END.finditer(text))
     if not starts and not ends:
         return Stripped(drop_notes(text))
-    begin = max((mark.end() for mark in starts if _is_header(mark, text)), default=0)
-    last = len(text) - FOOTER_CHARACTERS
-    stop = min((mark.start() for mark in ends if mark.start() >= max(last, begin)), default=len(text))
+    closed, reopened = _between_books(starts, ends, text)
+    headers = (mark.end() for mark in starts if mark.start() < closed and _is_header(mark, text))
+    begin = max(headers, default=0)
+    last = max(len(text) - FOOTER_CHARACTERS, begin, reopened)
+    stop = min((mark.start() for mark in ends if mark.start() >= last), default=len(text))
     body = drop_notes(drop_credits(text[begin:stop]))
     if len(body.strip()) < LEAST_SHARE * len(text.strip()):
         return Stripped(text, f"{len(body.strip())} of {len(text)} characters lie between Project Gutenberg's marks")
     odd = [mark[0] for mark in [*starts, *ends] if begin < mark.start() < stop]
     return Stripped(body, f"a mark in the middle: {odd[0].strip()[:80]}" if odd else "")
+
+
+def _between_books(starts: list[re.Match[str]], ends: list[re.Match[str]], text: str) -> tuple[int, int]:
+    """Where the first of several books in a text ends, and where the last begins; of one book, the text's ends."""
+    first = starts[0].start() if starts else len(text)
+    closings = [mark.start() for mark in ends if mark.start() > first and _CLOSING.search(mark[0])]
+    if not closings:
+        return len(text), 0
+    return closings[0], max((mark.end() for mark in starts if closings[0] < mark.start() < closings[-1]), default=0)
 
 
 def _is_header(mark: re.Match[str], text: str) -> bool:

@@ -43,13 +43,22 @@ def extract_article(html: bytes, charset: str | None) -> Article:
     """The article of a page. `charset`: as the transport declared it; the page's own word and its bytes come next."""
     scan = scan_html(str(HTMLTree.parse(decode_html(html, charset))))
     title, date = find_facts(scan)
-    text, shown = (article_text(scan, title, reasons) for reasons in (BESIDE & ~HIDDEN, BESIDE))
-    if len(text) <= MOSTLY_HIDDEN * len(shown):
-        text = shown
-    for other in (lambda: article_text(scan, title, WITHOUT_NAMES), lambda: stated_text(scan)):
-        if len(text) < ENOUGH_CHARACTERS and len(found := other()) > BETTER * len(text):
-            text = found
-    return Article(title, date, text)
+    return Article(title, date, find_text(scan, title))
+
+
+def find_text(scan: Scan, title: str) -> str:
+    """The article's text; where it is short, looked for again without the words of names, then in JSON-LD."""
+    shown, unfolded = article_text(scan, title, BESIDE), article_text(scan, title, BESIDE & ~HIDDEN)
+    text = unfolded if len(unfolded) > MOSTLY_HIDDEN * len(shown) else shown
+    if len(text) < ENOUGH_CHARACTERS:
+        text = _much_longer(article_text(scan, title, WITHOUT_NAMES), text)
+    if len(text) < ENOUGH_CHARACTERS:
+        text = _much_longer(stated_text(scan), text)
+    return text
+
+
+def _much_longer(other: str, text: str) -> str:
+    return other if len(other) > BETTER * len(text) else text
 
 
 def article_text(scan: Scan, title: str, reasons: int) -> str:
@@ -87,6 +96,6 @@ def once(blocks: list[str]) -> list[str]:
 
 def stated_text(scan: Scan) -> str:
     """The body that a page states in its JSON-LD, for those whose scripts would write it."""
-    body = find_body(scan)
-    stated = scan_html(str(HTMLTree.parse(body.replace("\n", "<br><br>")))) if body else scan
-    return "\n\n".join(once([stated.block(row) for row in range(len(stated.blocks))])) if body else ""
+    stated = find_body(scan)
+    body = scan_html(str(HTMLTree.parse(stated.replace("\n", "<br><br>"))))
+    return "\n\n".join(once([body.block(row) for row in range(len(body.blocks))])) if stated else ""

@@ -30,7 +30,7 @@ _SECTION = re.compile(r"<!--|<!\[CDATA\[")
 _DOCTYPE, _ELEMENT = re.compile(r"<!DOCTYPE", re.IGNORECASE), re.compile(r"<[A-Za-z]")
 _REFERENCE = re.compile(r"&(#?[0-9A-Za-z]{1,32};)?")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_SELF_CLOSED = re.compile(r"<([A-Za-z][^\s<>/]*)([^<>]*)/>")
+_SELF_CLOSED = re.compile(r"<([A-Za-z][^\s<>/]*+)([^<>]*)/>")
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
 _BLANK_LINES = re.compile(r"\n{2,}")
 
@@ -43,7 +43,9 @@ def decode_markup(data: bytes) -> str:
 
 def prepare(text: str) -> str:
     """Without declaration, comments, DOCTYPE, CDATA sections, named entities and characters that XML forbids."""
-    text = _without_sections(_XML_DECLARATION.sub("", text.lstrip("\ufeff"), count=1))
+    text = text.lstrip("\ufeff")
+    declaration = _XML_DECLARATION.match(text)  # one elsewhere is a slip that the parsers pass over
+    text = _without_sections(text[declaration.end() if declaration else 0 :])
     return _NOT_XML.sub("", _REFERENCE.sub(_reference, _without_doctype(text)))
 
 
@@ -105,10 +107,11 @@ class Walk:
     marks: Mapping[str, str] = field(default_factory=dict)
     verbatim: frozenset[str] = frozenset()
     paragraphs: list[str] = field(default_factory=list)
-    links: int = 0  # <a> elements with text or without
-    linked: int = 0  # characters inside them
+    links: int = 0  # <a> elements that lead somewhere; an anchor is none, and may hold a whole paragraph
+    linked: int = 0  # characters inside them, without white space
     _run: list[str] = field(default_factory=list)
     _dropping: int = 0  # open elements from a dropped one inwards
+    _anchors: list[bool] = field(default_factory=list)  # open <a> elements: whether it is a link
     _open_links: int = 0
     _verbatim: int = 0
 
@@ -119,8 +122,10 @@ class Walk:
         if self._dropping or self.drops(tag, attributes):
             self._dropping += 1
             return
-        self.links += tag == "a"
-        self._open_links += tag == "a"
+        if tag == "a":
+            self._anchors.append("href" in attributes)
+            self.links += self._anchors[-1]
+            self._open_links += self._anchors[-1]
         self._verbatim += tag in self.verbatim
         if tag in self.marks:
             self._run.append(self.marks[tag])
@@ -129,14 +134,14 @@ class Walk:
         """Characters."""
         if not self._dropping:
             self._run.append(text if self._verbatim else _SPACE.sub(" ", text))
-            self.linked += len(text.strip()) if self._open_links else 0
+            self.linked += sum(map(len, text.split())) if self._open_links else 0
 
     def end(self, tag: str) -> None:
         """An element ends."""
         if self._dropping:
             self._dropping -= 1
         else:
-            self._open_links -= tag == "a"
+            self._open_links -= tag == "a" and self._anchors.pop()
             self._verbatim -= tag in self.verbatim
             if tag in self.lines:
                 self._run.append("\n")

@@ -1,4 +1,8 @@
-"""What an HTML page says about itself: its encoding, title and date."""
+"""What an HTML page says about itself: its encoding, and in tags that no reader sees, title, date and body.
+
+    bytes ──decode_html──> str
+    Scan.facts, places of <meta>, <title>, <h1>, <time>, <script> ──find_facts──> title, date; ──find_body──> body
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 from rbt.corpus.extract.html_scan import Scan
 
 META_BYTES = 4096  # where a charset declaration must stand
+SOUND = 10
+_BEYOND_ASCII = bytes(range(0x80, 0x100))
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _JSON_DATE = re.compile(r"\"datePublished\"\s*:\s*\"([^\"]{4,40})\"")
 _JSON_BODY = re.compile(r"\"articleBody\"\s*:\s*(\"(?:[^\"\\]|\\.)*\")", re.DOTALL)
@@ -32,22 +38,32 @@ def decode_html(html: bytes, charset: str | None) -> str:
     """Decode by byte order mark, UTF-8, the transport's charset, the page's <meta>, or detection: the first that fits.
 
     UTF-8 comes early since bytes beyond ASCII do not happen to be valid UTF-8, while servers that declare Latin-1 by
-    default are common; bytes that are all ASCII leave the choice to what is declared (ISO-2022-JP is such). Where none
-    fits without an error, the last resort puts U+FFFD for what cannot be decoded. Zero bytes are left out.
+    default are common; a few broken bytes among many sound ones do not change that. Bytes that are all ASCII leave the
+    choice to what is declared (ISO-2022-JP is such). Where none fits without an error, the last resort puts U+FFFD for
+    what cannot be decoded. Zero bytes are left out.
     """
     for mark, encoding in _BOMS:
         if html.startswith(mark):
             return html[len(mark) :].decode(encoding, "replace").replace("\0", "")
     declared = _META_CHARSET.search(html, 0, META_BYTES)
     named = [charset, declared[1].decode("ascii", "replace") if declared else None]
-    known = [encoding for name in named if name and (encoding := _codec(name))]
+    known = [encoding for name in named if name and (encoding := _codec(name)) not in ("", "utf-8")]
     for encoding in [*known, "utf-8"] if html.isascii() else ["utf-8", *known]:
         try:
             return html.decode(encoding).replace("\0", "")
         except UnicodeDecodeError:
-            continue
+            if encoding == "utf-8" and (text := _almost_utf8(html)):
+                return text.replace("\0", "")
     best = known[0] if known else _codec(detect_encoding(html) or "") or "utf-8"
     return html.decode(best, "replace").replace("\0", "")
+
+
+def _almost_utf8(html: bytes) -> str:
+    """The text where SOUND times as many characters beyond ASCII are good UTF-8 as are broken, else ""."""
+    text = html.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    beyond = len(text) - len(html.translate(None, _BEYOND_ASCII))
+    return text if beyond - broken >= SOUND * broken else ""
 
 
 def _codec(name: str) -> str:
@@ -93,7 +109,8 @@ def meta_properties(scan: Scan) -> dict[str, str]:
 
 def _heading(scan: Scan) -> str:
     headings = _places(scan, b"<h1")
-    titles = _places(scan, b"<title")
+    end_of_head = scan.html.find(b"</head><")  # drawings have titles as well
+    titles = [place for place in _places(scan, b"<title") if place < end_of_head]
     for places, end in ((headings, b"</h1>"), (titles[:1], b"</title>")):
         if len(places) == 1:
             written = scan.html[places[0] : scan.html.find(end, places[0])].decode()

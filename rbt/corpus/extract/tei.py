@@ -25,9 +25,10 @@ BLOCKS = frozenset(
     div7 docAuthor docTitle epigraph floatingText group head item label lg list listBibl opener p postscript quote row
     salute set signed sp speaker stage table titlePage trailer""".split()
 )
-DROPPED = frozenset("note figure figDesc fw front back teiHeader sic orig abbr del graphic formula".split())
-PAGE_BREAK = "\0"  # in the place of <pb/>, so that a word broken by it can be mended; XML itself cannot hold it
-MARKS = {"pb": PAGE_BREAK, "lb": " ", "cb": PAGE_BREAK, "cell": " "}
+DROPPED = frozenset("note figure figDesc fw front back teiHeader del graphic formula".split())
+WORSE = frozenset("sic orig abbr".split())  # readings of a <choice> that has others; alone, they are the text
+PAGE_BREAK = "\0"  # in the place of a break, so that a word broken by it can be mended; XML itself cannot hold it
+MARKS = {"pb": PAGE_BREAK, "lb": f" {PAGE_BREAK} ", "cb": PAGE_BREAK, "cell": " "}
 EDITION = re.compile(r"\s*:\s*[^:]{0,60}\bedition\s*$", re.IGNORECASE)
 _YEAR = re.compile(r"(?<!\d)(?:1[0-9]|20)\d\d(?:-\d\d(?:-\d\d)?)?(?!\d)")
 _WORD = re.compile(r"\w+")
@@ -54,6 +55,7 @@ def extract_tei(data: bytes) -> TeiBook | None:
         root, problem = parse_xml(prepared, recover=True), str(error)
     if local_name(root.tag) not in ROOTS:
         return None
+    _mark_worse_readings(root)
     paragraphs: list[str] = []
     for body in _outermost(root, "body"):
         walk = Walk(BLOCKS, frozenset({"l"}), _drops, MARKS)
@@ -61,6 +63,17 @@ def extract_tei(data: bytes) -> TeiBook | None:
         paragraphs += walk.paragraphs
     title, date = _header(root)
     return TeiBook(title, date, mend_words("\n\n".join(paragraphs)), problem)
+
+
+def _mark_worse_readings(root: Any) -> None:
+    """Make deletions of what an editor mended, and plain breaks of line breaks inside a word."""
+    for choice in root.iter("{*}choice"):
+        worse = [reading for reading in choice if local_name(reading.tag) in WORSE]
+        for reading in worse if len(worse) < len(choice) else []:
+            reading.tag = "del"
+    for line_break in root.iter("{*}lb"):
+        if line_break.get("break") == "no":
+            line_break.tag = "pb"
 
 
 def _outermost(root: Any, name: str) -> list[Any]:
@@ -92,9 +105,9 @@ def _words(element: Any) -> str:
 
 
 def mend_words(text: str) -> str:
-    """Without page breaks. A word they break is joined; its hyphen stays where the book shows that it belongs there.
+    """Without breaks of pages and lines. A word they break is joined; its hyphen stays where it belongs there.
 
-    That is where the first half is a word of the book and the whole, written without a hyphen, is none.
+    The book shows that where the first half is a word of the book and the whole, written without a hyphen, is none.
 
     >>> mend_words("A concentra‐ \\0 tion of ill- \\0 trimmed lamps, ill lit.")
     'A concentration of ill-trimmed lamps, ill lit.'

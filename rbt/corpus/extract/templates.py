@@ -239,7 +239,7 @@ PREFIXES = (*PREFIXED, *FUNCTIONS)
 def template_name(content: str) -> str:
     """The name that a template's content begins with, as it is counted; a function's name ends before its colon."""
     name = " ".join(content.partition("|")[0].replace("_", " ").split()).lower()
-    return (name.partition(":")[0] or name)[:60]
+    return (name.partition(":")[0] or name)[:60].encode("utf-8", "ignore").decode()  # without marks
 
 
 def render_template(content: str) -> str | None:

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from resiliparse.parse.html import HTMLTree
 
+FORMULA_DEPTH = 4  # elements between a formula and what holds its renderings; Parsoid writes one
 MARK = "\x1e"  # a block begins or ends here; no character of a page
 
 DROPPED_BLOCKS = ", ".join(
@@ -108,9 +109,21 @@ def _keep_plain_formulas(tree: Any, body: Any) -> None:
     """Put the text of formulas that are text as they stand before them; the formulas themselves are dropped."""
     for node in body.query_selector_all("math[alttext]").values():
         found = _FORMULA.fullmatch(node.getattr("alttext") or "")
-        outer = node.closest(".mwe-math-element") or node
+        outer = _whole_formula(node)
         if found and outer.parent is not None:
             outer.parent.insert_before(tree.create_text_node(found[1].strip()), outer)
+
+
+def _whole_formula(math: Any) -> Any:
+    """The element that holds all renderings of a formula; itself where none is near."""
+    node = math
+    for _ in range(FORMULA_DEPTH):  # closest() would climb to the root from each of a hostile page's formulas
+        node = node.parent
+        if node is None:
+            break
+        if "mwe-math-element" in (node.getattr("class") or "").split():
+            return node
+    return math
 
 
 def _kind(document: Any, html: str) -> Literal["article", "disambiguation", "redirect"]:

@@ -11,12 +11,11 @@ dropped are counted by name.
 
 from __future__ import annotations
 
-import html
 import re
 from functools import cache, lru_cache
+from html import unescape
+from html.entities import html5
 from typing import NamedTuple
-
-import numpy as np
 
 from rbt.corpus.extract.templates import PREFIXES, TEMPLATES, render_template, template_name
 from rbt.corpus.extract.wikitext_brackets import Names, resolve_brackets
@@ -31,6 +30,7 @@ from rbt.corpus.extract.wikitext_marks import (
     SHIFT,
     Int32,
     UInt64,
+    byte_array,
     hash_table,
 )
 from rbt.corpus.extract.wikitext_tags import (
@@ -42,15 +42,17 @@ from rbt.corpus.extract.wikitext_tags import (
 )
 
 MEDIA = frozenset(
-    """file image media category datei bild kategorie fichier catégorie archivo imagen categoría ficheiro imagem
-    categoria immagine bestand afbeelding categorie plik grafika kategoria файл изображение категория fil kategori
-    tiedosto kuva luokka soubor fájl kategória kép dosya resim ملف تصنيف ファイル 画像 カテゴリ 文件 分类 图像 파일 분류
-    चित्र श्रेणी वर्ग attēls kategorija fails kategoreja súbor slika datoteka fitxer plik tập_tin thể_loại berkas""".split()
+    """file image media category datei bild kategorie fichier catégorie archivo imagen categoría ficheiro
+    imagem categoria immagine bestand afbeelding categorie plik grafika kategoria файл изображение
+    категория fil kategori tiedosto kuva luokka soubor fájl kategória kép dosya resim ملف تصنيف ファイル 画像
+    カテゴリ 文件 分类 图像 파일 분류 चित्र श्रेणी वर्ग attēls kategorija fails kategoreja súbor slika datoteka fitxer
+    plik tập_tin thể_loại berkas lêer beeld""".split()
 )
-_EDGE = re.compile(bytes([0x28, 0x5B, OPEN, CLOSE, 0x5D, 0x29]))  # ([\xf8\xf9])
+_EDGE = re.compile(b"([" + bytes([OPEN, CLOSE]) + b"])")
 _DROPPED_LINE = re.compile(bytes([DROP]) + rb"[^\n]*")
 _HIDDEN_HASH, _HIDDEN_END = (re.escape(bytes([HIDDEN, ord(character) + SHIFT])) for character in "#;")
 _ENTITY = re.compile(rb"&(#|" + _HIDDEN_HASH + rb")?([0-9A-Za-z]{1,31})(?:;|" + _HIDDEN_END + rb")")
+_CODE_POINT = re.compile(r"\d{1,7}|[xX][0-9a-fA-F]{1,6}")
 
 
 class Tables(NamedTuple):
@@ -78,7 +80,7 @@ def extract_wikitext(source: str, dropped: dict[str, int] | None = None) -> str:
 def extract_utf8(source: bytes, dropped: dict[str, int]) -> str:
     """The same for valid UTF-8."""
     known = tables()
-    text = drop_comments(np.frombuffer(source.replace(b"\r\n", b"\n") if b"\r" in source else source, np.uint8))
+    text = drop_comments(byte_array(source.replace(b"\r\n", b"\n") if b"\r" in source else source))
     tokens = scan_tags(text, known.tags, known.tag_numbers)
     if len(tokens):
         text = copy_outside(text, tokens, match_tags(tokens))
@@ -86,14 +88,14 @@ def extract_utf8(source: bytes, dropped: dict[str, int]) -> str:
     if len(names):
         _count_names(text.tobytes(), names.tolist(), dropped)
     rendered = _DROPPED_LINE.sub(b"", render_templates(resolved.tobytes(), dropped))
-    stripped = strip_inline(np.frombuffer(rendered, np.uint8), known.breaks, known.break_meanings)
+    stripped = strip_inline(byte_array(rendered), known.breaks, known.break_meanings)
     plain = _ENTITY.sub(_decode_entity, stripped.tobytes())
-    return close_gaps(join_lines(np.frombuffer(plain, np.uint8))).tobytes().decode().strip()
+    return close_gaps(join_lines(byte_array(plain))).tobytes().decode().strip()
 
 
 def _count_names(text: bytes, spans: list[list[int]], counts: dict[str, int]) -> None:
     for start, stop in spans:
-        _count(template_name(text[start:stop].decode("utf-8", "replace")), counts)
+        _count(template_name(text[start:stop].decode("utf-8", "ignore")), counts)
 
 
 def _count(name: str, counts: dict[str, int]) -> None:
@@ -123,10 +125,10 @@ def render_templates(text: bytes, dropped: dict[str, int]) -> bytes:
 @lru_cache(4096)
 def _entity(digits: bool, name: bytes) -> bytes:
     """The UTF-8 of an entity's character; ASCII that could be taken for markup is hidden. b"" for no entity."""
-    source = f"&{'#' if digits else ''}{name.decode()};"
-    text = html.unescape(source)
-    if text == source:
-        return b""
+    if digits:
+        text = unescape(f"&#{name.decode()};") if _CODE_POINT.fullmatch(name.decode()) else ""
+    else:
+        text = html5.get(f"{name.decode()};", "")
     if text.isspace() and text != "\xa0":
         return b" "
     if len(text) == 1 and text.isascii():

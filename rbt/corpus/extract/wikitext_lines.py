@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from rbt.corpus.extract.wikitext_marks import (
+    APOSTROPHE,
     BANG,
     BLANK,
     COLON,
@@ -28,24 +29,29 @@ from rbt.corpus.extract.wikitext_marks import (
     OPEN,
     PIPE,
     QUESTION,
+    QUOTATION,
     ROUND_CLOSE,
     ROUND_OPEN,
     SEMICOLON,
     SHIFT,
+    SQUARE_CLOSE,
     STAR,
     UInt8,
     copy,
     is_ascii_letter,
     is_blank,
+    line_end,
 )
 
+MINIMUM_PASSAGE_BYTES = 60  # of an indented line that is text
+_EMPTY, _TEXT, _NO_TEXT, _INDENTED = range(4)  # kinds of lines
 _GAP_RUN = np.zeros(256, np.bool_)
 _GAP_RUN[[*b" \t,;", GAP]] = True
 
 
 @njit(nogil=True, cache=True)
 def _line_kind(data: UInt8, start: int, stop: int) -> int:
-    """What the line data[start:stop], without blanks around, is: 0 blank, 1 text, 2 a list, heading, rule or table."""
+    """What the line data[start:stop], without blanks around, is."""
     gap = False
     while start < stop and (data[start] == GAP or is_blank(data[start])):
         gap |= data[start] == GAP
@@ -53,22 +59,44 @@ def _line_kind(data: UInt8, start: int, stop: int) -> int:
     while stop > start and (data[stop - 1] == GAP or is_blank(data[stop - 1])):
         stop -= 1
     if start == stop:
-        return 0
+        return _EMPTY
     first = data[start]
-    if first in (STAR, HASH, PIPE) or ((first in (COLON, SEMICOLON)) and not gap):
-        return 2
+    if first == COLON and not gap:
+        return _INDENTED if _is_sentence(data, _behind_colons(data, start, stop), stop) else _NO_TEXT
+    if first in (STAR, HASH, PIPE) or (first == SEMICOLON and not gap):
+        return _NO_TEXT
     if first == EQUALS:
-        return 2 if data[stop - 1] == EQUALS and stop - start > 2 else 1
+        return _NO_TEXT if data[stop - 1] == EQUALS and stop - start > 2 else _TEXT
     if first == DASH:
         dashes = start
         while dashes < stop and data[dashes] == DASH:
             dashes += 1
-        return 2 if dashes - start >= 4 else 1
+        return _NO_TEXT if dashes - start >= 4 else _TEXT
     if first == BANG:  # a head of an unclosed table: "! a !! b", "! style | a"
         for place in range(start + 1, stop):
             if data[place] == PIPE or (data[place] == BANG and data[place - 1] == BANG and place > start + 1):
-                return 2
-    return 1
+                return _NO_TEXT
+    return _TEXT
+
+
+@njit(nogil=True, cache=True)
+def _behind_colons(data: UInt8, start: int, stop: int) -> int:
+    """Where the content of an indented line begins."""
+    while start < stop and (data[start] == COLON or is_blank(data[start])):
+        start += 1
+    return start
+
+
+@njit(nogil=True, cache=True)
+def _is_sentence(data: UInt8, start: int, stop: int) -> bool:
+    """Whether what is indented is long enough for a passage, ends like a sentence, and is no list."""
+    if stop - start < MINIMUM_PASSAGE_BYTES or data[start] in (STAR, HASH, SEMICOLON, PIPE):
+        return False
+    while stop > start and data[stop - 1] in (GAP, BLANK, QUOTATION, APOSTROPHE, ROUND_CLOSE, SQUARE_CLOSE):
+        stop -= 1
+    if data[stop - 1] == 0x9D:  # the last byte of a closing quotation mark
+        stop -= 3
+    return data[stop - 1] in (DOT, BANG, QUESTION)
 
 
 @njit(nogil=True, cache=True)
@@ -88,31 +116,45 @@ def _has_letter(data: UInt8, start: int, stop: int) -> bool:
 
 @njit(nogil=True, cache=True)
 def join_lines(data: UInt8) -> UInt8:
-    """Lines joined to paragraphs, which are one blank line apart. What is no text ends a paragraph and is dropped."""
+    """Lines joined to paragraphs, which are one blank line apart. What is no text ends a paragraph and is dropped.
+
+    An indented sentence that follows text (a quotation) is a paragraph; after a heading or a list it is a note or an
+    item.
+    """
     out = np.empty(len(data) + 3, np.uint8)
     start = size = begin = 0  # `begin`: of the paragraph in `out`
+    follows_text = False
     while start <= len(data):
-        stop = start
-        while stop < len(data) and data[stop] != NEWLINE:
-            stop += 1
+        stop = line_end(data, start)
         behind = stop + 1
         while start < stop and is_blank(data[start]):
             start += 1
         while start < stop and is_blank(data[stop - 1]):
             stop -= 1
         kind = _line_kind(data, start, stop)
-        if kind == 1:
+        if kind != _TEXT:
+            size = begin = _end_paragraph(out, begin, size)
+        if kind == _INDENTED and follows_text:
+            size = copy(data, _behind_colons(data, start, stop), stop, out, size)
+            size = begin = _end_paragraph(out, begin, size)
+        elif kind == _TEXT:
             if size > begin:
                 out[size] = BLANK
                 size += 1
             size = copy(data, start, stop, out, size)
-        if (kind != 1 or behind > len(data)) and size > begin:
-            if _has_letter(out, begin, size):
-                out[size] = out[size + 1] = NEWLINE
-                begin = size + 2
-            size = begin
+        if kind in (_TEXT, _NO_TEXT):
+            follows_text = kind == _TEXT
         start = behind
-    return out[: max(begin - 2, 0)]
+    return out[: max(_end_paragraph(out, begin, size) - 2, 0)]
+
+
+@njit(nogil=True, cache=True)
+def _end_paragraph(out: UInt8, begin: int, size: int) -> int:
+    """End the paragraph out[begin:size], or take it back where it is none; the size of `out` then."""
+    if size == begin or not _has_letter(out, begin, size):
+        return begin
+    out[size] = out[size + 1] = NEWLINE
+    return size + 2
 
 
 @njit(nogil=True, cache=True)
@@ -152,35 +194,42 @@ def close_gaps(data: UInt8) -> UInt8:
             size += 1
             place += 2
             continue
-        if not _GAP_RUN[byte] and byte != 0xC2:
+        following = data[place + 1] if place + 1 < len(data) else np.uint8(NEWLINE)
+        alone = byte != GAP and not _GAP_RUN[following] and following != 0xC2
+        if byte != 0xC2 and (alone or not _GAP_RUN[byte]):
             out[size] = byte
             size += 1
             place += 1
             continue
         end, gap, separator, blank = _gap_run(data, place)
-        if end == place:
-            end += 1
         if not gap:
+            end = max(end, place + 1)
             size = _copy_run(data, place, end, out, size)
-        else:
-            previous = data[place - 1] if place else np.uint8(NEWLINE)
-            following = data[end] if end < len(data) else np.uint8(NEWLINE)
-            if previous == ROUND_OPEN and following == ROUND_CLOSE:
-                size -= 1
-                while size and is_blank(out[size - 1]):
-                    size -= 1
-                end += 1
-                while (size == 0 or out[size - 1] == NEWLINE) and end < len(data) and is_blank(data[end]):
-                    end += 1
-            elif previous != ROUND_OPEN and previous != NEWLINE and following != ROUND_CLOSE and following != NEWLINE:
-                if separator:
-                    out[size] = separator
-                    size += 1
-                if blank and not (separator == 0 and _ends_a_clause(following)):
-                    out[size] = BLANK
-                    size += 1
+            place = end
+            continue
+        previous = data[place - 1] if place else np.uint8(NEWLINE)
+        following = data[end] if end < len(data) else np.uint8(NEWLINE)
         place = end
+        if previous == ROUND_OPEN and following == ROUND_CLOSE:
+            size, place = _take_bracket_back(data, end + 1, out, size - 1)
+        elif previous not in (ROUND_OPEN, NEWLINE) and following not in (ROUND_CLOSE, NEWLINE):
+            if separator:
+                out[size] = separator
+                size += 1
+            if blank and (separator or not _ends_a_clause(following)):
+                out[size] = BLANK
+                size += 1
     return out[:size]
+
+
+@njit(nogil=True, cache=True)
+def _take_bracket_back(data: UInt8, place: int, out: UInt8, size: int) -> tuple[int, int]:
+    """(size, place) without the blanks before an emptied bracket, or behind it where it begins a paragraph."""
+    while size and is_blank(out[size - 1]):
+        size -= 1
+    while (size == 0 or out[size - 1] == NEWLINE) and place < len(data) and is_blank(data[place]):
+        place += 1
+    return size, place
 
 
 @njit(nogil=True, cache=True)

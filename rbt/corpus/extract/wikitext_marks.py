@@ -26,10 +26,10 @@ OPEN, CLOSE = 0xF8, 0xF9  # around the name and parameters of a template that ca
 SHIFT = 0x60  # keeps hidden characters below the marks
 
 (
-    TAB, NEWLINE, BLANK, BANG, HASH, AMPERSAND, APOSTROPHE, ROUND_OPEN, ROUND_CLOSE, STAR, COMMA, DASH, DOT,
+    TAB, NEWLINE, BLANK, BANG, QUOTATION, HASH, AMPERSAND, APOSTROPHE, ROUND_OPEN, ROUND_CLOSE, STAR, COMMA, DASH, DOT,
     SLASH, COLON, SEMICOLON, LESS, EQUALS, GREATER, QUESTION, SQUARE_OPEN, SQUARE_CLOSE, UNDERSCORE, CURLY_OPEN,
     PIPE, CURLY_CLOSE,
-) = b"\t\n !#&'()*,-./:;<=>?[]_{|}"
+) = b"\t\n !\"#&'()*,-./:;<=>?[]_{|}"
 MAXIMUM_NAME_BYTES = 100
 _BASIS = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits
 _PRIME = np.uint64(0x00000100000001B3)
@@ -124,6 +124,11 @@ def is_blank_line(data: UInt8, start: int) -> bool:
     return start < len(data) and data[start] == NEWLINE
 
 
+def byte_array(data: bytes) -> UInt8:
+    """A copy that may be written to: for arrays that may not, numba would compile all kernels once more."""
+    return np.frombuffer(bytearray(data), np.uint8)
+
+
 def spellings(name: str) -> set[str]:
     """A name as it may be written: the hash looks past the case of ASCII alone."""
     return {name, name[:1].upper() + name[1:], name.upper(), name.lower(), name.title()}
@@ -131,5 +136,5 @@ def spellings(name: str) -> set[str]:
 
 def hash_table(names: Iterable[str]) -> UInt64:
     """The sorted hashes of names, in any case."""
-    written = [np.frombuffer(form.encode(), np.uint8) for name in names for form in spellings(name)]
+    written = [byte_array(form.encode()) for name in names for form in spellings(name)]
     return np.unique(np.array([hash_name(form, 0, len(form)) for form in written], dtype=np.uint64))

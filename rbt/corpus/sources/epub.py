@@ -119,6 +119,7 @@ def _read_chapters(members: Members, package: Package) -> Book | Refused:
     if protected := encrypted.intersection(package.chapters):
         return Refused("encrypted", f"{min(protected)}: protected")
     book, texts, size = Book("", package.title, package.date), [], 0
+    book.flaws += [Flaw("missing", f"{name}: in the reading order, not in the package") for name in package.unknown]
     for wanted in package.chapters:
         data = _read(members, wanted)
         if isinstance(data, Refused):

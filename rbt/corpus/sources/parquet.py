@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rbt.corpus.reading import Reading
@@ -16,6 +17,7 @@ from rbt.corpus.sources.raw import open_raw
 from rbt.storage import is_url, open_input
 
 BATCH_ROWS = 1024
+VALUE_ERRORS = (ValueError, OverflowError, LookupError, pa.ArrowException)  # no UTF-8, a date beyond 9999, a time zone
 
 
 def read_parquet(location: str, columns: list[str], reading: Reading) -> Iterator[tuple[int, int, dict[str, Any]]]:
@@ -57,21 +59,52 @@ def _group(
             return
         if batch is None:
             return
-        for values in _rows(batch):
-            if isinstance(values, UnicodeDecodeError):
-                reading.lost("encoding", locator=str(number), detail=str(values))
+        for values, unreadable in _rows(batch):
+            if any(isinstance(error, UnicodeDecodeError) for error in unreadable.values()):
+                reading.lost("encoding", locator=str(number), detail=_detail(unreadable))
             else:
+                if unreadable:
+                    reading.damage("bad_value", locator=str(number), detail=f"{_detail(unreadable)}; left out")
                 yield number, sum(len(value.encode()) for value in values.values() if isinstance(value, str)), values
             number += 1
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
-    """The rows of a batch; one by one only where some string of it is no UTF-8."""
+def _detail(unreadable: dict[str, Exception]) -> str:
+    return ", ".join(f"column {name!r}: {error}" for name, error in unreadable.items())
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], dict[str, Exception]]]:
+    """The rows of a batch, and what of each is no value of Python's; value by value only where something is not."""
+    batch = _without_nanoseconds(batch)
     try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:
+        rows = batch.to_pylist()
+    except VALUE_ERRORS:
         for row in range(batch.num_rows):
-            try:
-                yield batch.slice(row, 1).to_pylist()[0]
-            except UnicodeDecodeError as error:
-                yield error
+            yield _values(batch, row)
+        return
+    for values in rows:
+        yield values, {}
+
+
+def _values(batch: pa.RecordBatch, row: int) -> tuple[dict[str, Any], dict[str, Exception]]:
+    values: dict[str, Any] = {}
+    unreadable: dict[str, Exception] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            values[name] = column[row].as_py()
+        except VALUE_ERRORS as error:
+            unreadable[name] = error
+    return values, unreadable
+
+
+def _without_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Time stamps to the microsecond, the finest that Python has: what else becomes of them depends on pandas."""
+    columns = [
+        pc.cast(column, pa.timestamp("us", column.type.tz), safe=False) if _is_nanoseconds(column.type) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names) if columns else batch
+
+
+def _is_nanoseconds(type: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(type) and type.unit == "ns")

@@ -103,11 +103,14 @@ def _json_row(line: Line) -> TableRow:
 
 
 class _CountedLines:
-    """Decoded lines for the csv reader, with the bytes and the first line of the row it is at."""
+    """Decoded lines for the csv reader, with the bytes and the first line of the row it is at.
+
+    `longest`: bytes of the row's longest line that is too long to be kept, and is read as an empty one; else 0.
+    """
 
     def __init__(self, stream: RawStream) -> None:
         self._lines = read_lines(stream)
-        self.size, self.offset, self.bad, self.cut = 0, -1, -1, False
+        self.size, self.offset, self.bad, self.cut, self.longest = 0, -1, -1, False, 0
 
     def __iter__(self) -> _CountedLines:
         return self
@@ -119,10 +122,11 @@ class _CountedLines:
         self.bad = line.offset + bad if bad >= 0 > self.bad else self.bad
         self.size += line.size
         self.cut = line.size == len(line.data)
+        self.longest = max(self.longest, line.size if line.too_large else 0)
         return text + "\n"
 
     def start_row(self) -> None:
-        self.size, self.offset, self.bad = 0, -1, -1
+        self.size, self.offset, self.bad, self.longest = 0, -1, -1, 0
 
 
 class _CsvRows:
@@ -145,6 +149,8 @@ class _CsvRows:
                 return
             except csv.Error as error:
                 values, problem, detail = [], "bad_csv", str(error)
+            if lines.longest:
+                values, problem, detail = [], "too_large", f"a line of {lines.longest} bytes"
             if not problem and not values:
                 continue
             if self._header is None and not problem:

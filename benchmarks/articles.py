@@ -4,8 +4,9 @@
 
 F1, precision and recall are of the bags of four-word shingles of a page, each averaged over the pages with a full human
 body. Those pages are split in two by a hash of their host. rbt's rules were made on one half, so its F1 on all pages is
-flattered; "held out" is the other half, of which no page was read and only total scores were seen meanwhile. Must and must-not are shares of the segments of the other pages that a text has:
-the more of the first and the fewer of the second the better; spaces and soft hyphens are evened out on both sides.
+flattered; "held out" is the other half, of which no page was read and only total scores were seen meanwhile. Must
+and must-not are shares of the segments of the pages without a full body that a text has: the more of the first and the
+fewer of the second the better; spaces and soft hyphens are evened out on both sides.
 Speed is pages a second of processor time, the median of RUNS runs over all pages, from bytes; rbt's has title and date.
 """
 

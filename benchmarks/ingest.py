@@ -5,7 +5,7 @@
 Each source is read as `rbt corpus build` reads it (one task a file or span: decompress, parse, extract, clean, tell
 the language, write), in a process of its own, whose peak memory is shown; speeds are medians of CPU time, children's
 included, after a round in which kernels compile. MB are of the decompressed file (the dump's XML, the WARC's records).
-`--peers` runs the scripts in which peers stand beside rbt: benchmarks/wikitext.py, html.py, warc.py, language.py.
+`--peers` runs the scripts in which peers stand beside rbt: benchmarks/wikitext.py, articles.py, warc.py, language.py.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def main() -> None:
         subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=True)
 
 
-PEERS = ("wikitext.py", "html.py", "warc.py", "language.py")
+PEERS = ("wikitext.py", "articles.py", "warc.py", "language.py")
 DATA = Path(os.environ.get("RBT_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 if __name__ == "__main__":

@@ -120,7 +120,10 @@ def _run_job(job: _Job) -> Receipt:
 def _valid_receipt(job: _Job) -> Receipt | None:
     if not job.receipt.is_file():
         return None
-    receipt = Receipt.from_table(read_json(job.receipt))
+    try:
+        receipt = Receipt.from_table(read_json(job.receipt))
+    except (KeyError, TypeError, ValueError, AttributeError):  # of another layout: no receipt of this task
+        return None
     same = receipt.fingerprint == job.fingerprint and all(record.is_present(job.folder) for record in receipt.files)
     return receipt if same else None
 

@@ -26,6 +26,7 @@ from rbt.http_range import is_http
 CHUNK_BYTES = 1 << 20
 STAMP_THREADS = 16  # asking a server about a file is waiting, mostly
 LIST = "@"  # before the name of a file that lists inputs
+LIST_BYTES = 1 << 30  # of a list, decompressed
 TEMPORARY = ".tmp-"  # prefix of what a crash may leave behind; swept by the next run
 
 
@@ -133,13 +134,17 @@ def open_input(location: str) -> IO[bytes]:
 
 
 def read_list(location: str) -> list[str]:
-    """The lines of a text file (a path or a URL, plain or gzip), save empty ones and comments (#)."""
-    with open_input(location) as stream:
-        data = stream.read()
+    """The lines of a text file (a path or a URL, plain or gzip), save empty ones and comments (#). Raises InputError."""
     try:
-        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        with open_input(location) as stream:
+            data = stream.read(LIST_BYTES + 1)
+        if data.startswith(b"\x1f\x8b"):
+            with gzip.open(io.BytesIO(data)) as unpacked:
+                data = unpacked.read(LIST_BYTES + 1)
+        if len(data) > LIST_BYTES:
+            raise ValueError(f"more than {LIST_BYTES} bytes")
+        lines = [line.strip() for line in data.decode("utf-8-sig").split("\n")]
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError("expected a list of names in UTF-8, plain or gzip", path=location, found=str(error)) from error
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -168,7 +173,11 @@ def _expand_url(pattern: str) -> list[str]:
             )
         return [pattern]
     system, path = remote.file_system(pattern)
-    found = system.glob(path) if any(c in path for c in "*?[") else [path]
+    try:
+        found = system.glob(path) if any(c in path for c in "*?[") else [path]
+    except Exception as error:  # each file system has errors of its own
+        words = f"{type(error).__name__}: {error}"
+        raise InputError("expected a folder that can be listed", path=pattern, found=words) from error
     return [system.unstrip_protocol(name) for name in found]
 
 
@@ -180,7 +189,9 @@ def _expand(pattern: str, base: Path) -> list[str]:
         return names
     if is_url(pattern):
         return _expand_url(pattern)
-    matches = [Path(name) for name in glob.glob(str(base / pattern), recursive=True)]
+    if (base / pattern).is_file():  # whatever brackets its name has
+        return [str(base / pattern)]
+    matches = [Path(name) for name in glob.glob(str(Path(glob.escape(str(base))) / pattern), recursive=True)]
     for match in matches:
         if match.is_symlink() and not match.exists():  # a disk that is not mounted must not go unseen
             raise InputError("expected a file behind the link", path=match, found="none", cure="mount or remove it")
@@ -210,11 +221,14 @@ def _fixed_folders(pattern: str, base: Path) -> list[str]:
         return pattern.partition("?")[0].split("/")[:-1]
     if is_url(pattern):
         system, path = remote.file_system(pattern)
-        names = system.unstrip_protocol(path).split("/")
-    else:
-        names = os.path.normpath(base / pattern).split("/")
-    fixed = (number for number, name in enumerate(names[:-1]) if any(c in name for c in "*?["))
-    return list(names[: next(fixed, len(names) - 1)])
+        return list(takewhile(_is_fixed, system.unstrip_protocol(path).split("/")[:-1]))
+    is_name = (base / pattern).is_file()
+    fixed = Path(pattern).parent.parts if is_name else takewhile(_is_fixed, Path(pattern).parts[:-1])
+    return os.path.normpath(base / Path(*fixed) / "file").split("/")[:-1]
+
+
+def _is_fixed(name: str) -> bool:
+    return not any(c in name for c in "*?[")
 
 
 def common_folder(patterns: Sequence[str], base: Path) -> str:

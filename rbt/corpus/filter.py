@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 from rbt.config import to_dataclass, to_table
 from rbt.corpus.clean import drop_reason
 from rbt.corpus.config import CleanConfig, QualityConfig
-from rbt.corpus.dedup.arrays import Int64, write_array
+from rbt.corpus.dedup.arrays import Int64
 from rbt.corpus.language import DIGITS
 from rbt.corpus.score import bounds, read_scores
 from rbt.engine import Engine
 from rbt.formats import removals
+from rbt.formats.arrays import write_array
 from rbt.formats.parts import read_batches, text_bytes, write_table
 from rbt.ledger import Ledger, Row
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks

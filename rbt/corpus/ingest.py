@@ -91,7 +91,7 @@ def ingest_file(task: Task, folder: Path) -> TaskOutput:
     if span is None or span.start == 0:
         read.count("files")
     read.count("raw_bytes", reading.raw_bytes)
-    read.count("quarantined", len(reading.quarantined))
+    read.count("quarantined", len(reading.quarantined) + reading.unlisted)
     extract = ledger.row("extract", source.label)
     for name, number in reading.counts.items():
         extract.count(name, number)

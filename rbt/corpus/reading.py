@@ -13,6 +13,8 @@ from typing import Any
 from rbt import engine
 from rbt.ledger import Row
 
+LISTED_ERRORS = 100_000  # unreadable places of one task that are listed one by one; all are counted
+
 
 @dataclass(frozen=True)
 class Span:
@@ -38,7 +40,8 @@ class Reading:
         self.row = Row()
         self.has_documents = True
         self.counts: dict[str, int] = {}
-        self.quarantined: list[dict[str, Any]] = []
+        self.quarantined: list[dict[str, Any]] = []  # the first LISTED_ERRORS
+        self.unlisted = 0  # as many more
         self.raw_hash = ""  # "xxh3:hex" of the whole raw file, once it is read
         self.raw_bytes = 0  # its size
 
@@ -57,6 +60,9 @@ class Reading:
 
     def damage(self, reason: str, *, offset: int = -1, locator: str = "", detail: str = "") -> None:
         """A place in a record could not be read, and the rest of the record is kept: listed, no record is counted."""
+        if len(self.quarantined) >= LISTED_ERRORS:
+            self.unlisted += 1
+            return
         self.quarantined.append(
             {
                 "source": self.source, "origin": self.origin, "offset": offset, "locator": locator,

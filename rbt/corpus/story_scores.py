@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from rbt.config import to_dataclass, to_table
 from rbt.corpus.config import SourceConfig
-from rbt.corpus.dedup.arrays import open_array, write_array
+from rbt.corpus.dedup.arrays import open_array
 from rbt.corpus.dedup.shingles import table_fingerprint
 from rbt.corpus.extract.ngram_overlap import QuestionNgrams, overlap_score, question_ngrams
 from rbt.corpus.extract.questions import parse_questions
@@ -37,6 +37,7 @@ from rbt.corpus.sources.warc import WarcRecord
 from rbt.corpus.sources.web import read_pages
 from rbt.engine import Engine
 from rbt.errors import InputError
+from rbt.formats.arrays import write_array
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 from rbt.storage import open_input
 

@@ -106,9 +106,18 @@ def load_blacklist(files: tuple[str, ...] | list[str] = ()) -> Blacklist:
             raise ConfigError("expected a blacklist in UTF-8", path=file, found=str(error)) from error
         for number, line in enumerate(lines, 1):
             if entry := line.partition("#")[0].strip().lower():
-                domain = "" if entry.startswith(".") else _domain(entry, f"{file}, line {number}")
-                (domains if domain else extensions).add(domain or entry)
+                where = f"{file}, line {number}"
+                if entry.startswith("."):
+                    extensions.add(_extension(entry, where))
+                else:
+                    domains.add(_domain(entry, where))
     return Blacklist(frozenset(domains), frozenset(extensions))
+
+
+def _extension(entry: str, where: str) -> str:
+    if len(entry) == 1 or set(entry[1:]) & set("./?# "):  # it is compared with what follows the last dot
+        raise ConfigError("expected an .extension with one dot", path=where, found=repr(entry), cure=".pdf, .gz")
+    return entry
 
 
 def _domain(entry: str, where: str) -> str:

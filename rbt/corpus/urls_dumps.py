@@ -36,6 +36,7 @@ SOURCE = "reddit"
 READ = "read"  # the ledger's stage
 BUCKETS = 256
 RUN_LINKS = 1 << 19  # links in memory at a time, about 150 MB
+RUN_CHARACTERS = 1 << 26  # of their URLs, which are seldom longer than 128
 LISTED_ERRORS = 1000  # unreadable lines of one dump that are listed one by one; all are counted
 MAXIMUM_KARMA = 1 << 40
 SCHEMA = pa.schema([("hash", pa.uint64()), ("karma", pa.int64()), ("size", pa.int32()), ("url", pa.string())])
@@ -80,7 +81,8 @@ def judge(submission: Mapping[str, Any], rules: Rules) -> Link | str:
         created = _field(submission, "created")
         if created is None:
             return "no_date"
-        if not (rules.since or 0) <= int(float(created)) < (MAXIMUM_KARMA if rules.until is None else rules.until):
+        seconds = int(float(created))
+        if seconds < (rules.since or 0) or (rules.until is not None and seconds >= rules.until):
             return "date"
     if karma is None:
         return "no_karma"
@@ -167,14 +169,18 @@ def read_dump(task: Task, folder: Path) -> TaskOutput:
     return TaskOutput([run, quarantine], ledger, result)
 
 
-def run_batches(links: Iterator[Link], run_links: int = RUN_LINKS) -> Iterator[pa.RecordBatch]:
-    """Sort `run_links` links at a time into BUCKETS batches each."""
+def run_batches(
+    links: Iterator[Link], run_links: int = RUN_LINKS, run_characters: int = RUN_CHARACTERS
+) -> Iterator[pa.RecordBatch]:
+    """Sort up to `run_links` links, and URLs of `run_characters` or a little more, at a time into BUCKETS batches."""
     pending: list[Link] = []
+    characters = 0
     for link in links:
         pending.append(link)
-        if len(pending) == run_links:
+        characters += len(link.url)
+        if len(pending) == run_links or characters >= run_characters:
             yield from _sorted_batches(pending)
-            pending = []
+            pending, characters = [], 0
     if pending:
         yield from _sorted_batches(pending)
 

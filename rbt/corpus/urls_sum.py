@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rbt.corpus.urls_dumps import BUCKETS, SCHEMA, SOURCE
+from rbt.formats.arrays import write_array
 from rbt.formats.parts import open_file
 from rbt.formats.urls import UInt64, part_name
 from rbt.ledger import Ledger, Row
@@ -94,8 +95,7 @@ def sum_part(task: Task, folder: Path) -> TaskOutput:
                 stream.write(f"{url}\t{karma}\t{submissions}\n".encode())
     row.drop("same_url", row.incoming.bytes - row.outgoing.bytes - row.dropped["karma"].bytes, _merged(row))
     hashes = f"wanted-{number:03d}.npy"
-    with atomic_path(folder / hashes) as temporary, temporary.open("wb") as file:
-        np.save(file, np.concatenate(wanted))
+    write_array(folder / hashes, np.concatenate(wanted))
     return TaskOutput([listed, hashes], ledger, {"urls": row.outgoing.documents})
 
 

@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from rbt.errors import ArtefactError
 from rbt.manifest import Manifest, read_manifest
-from rbt.storage import atomic_path
 
 KIND, VERSION = "tokens", 1
 MADE_BY = "rbt pack"
@@ -87,12 +86,6 @@ def open_array(path: Path) -> npt.NDArray[np.int64]:
     if array.dtype != np.int64:
         raise ArtefactError("expected an int64 .npy file", path=path, found=str(array.dtype), cure="pack again")
     return array
-
-
-def save_array(path: Path, array: npt.NDArray[np.int64]) -> None:
-    """Write an int64 .npy file atomically."""
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array.astype(np.int64, copy=False), allow_pickle=False)
 
 
 def _open_tokens(path: Path, dtype: np.dtype[np.uint16] | np.dtype[np.uint32]) -> Tokens:

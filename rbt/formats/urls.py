@@ -24,9 +24,9 @@ import numpy.typing as npt
 import xxhash
 
 from rbt.errors import ArtefactError
+from rbt.formats.arrays import write_joined
 from rbt.formats.canonical_url import canonical_url
 from rbt.manifest import read_manifest
-from rbt.storage import atomic_path
 
 KIND, VERSION = "urls", 1
 MADE_BY = "rbt corpus urls"
@@ -50,17 +50,19 @@ def write_wanted(path: Path, pieces: Sequence[Path]) -> int:
 
     One piece is in memory at a time. Raises ArtefactError where the whole is not strictly ascending.
     """
-    total, last = sum(len(open_wanted(piece)) for piece in pieces), -1
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        header = {"descr": "<u8", "fortran_order": False, "shape": (total,)}
-        np.lib.format.write_array_header_1_0(stream, header)
-        for piece in pieces:
-            hashes = open_wanted(piece)
-            if len(hashes) and not (last < int(hashes[0]) and bool((hashes[:-1] < hashes[1:]).all())):
-                raise ArtefactError("expected strictly ascending hashes", path=piece, cure="delete the work folder")
-            last = int(hashes[-1]) if len(hashes) else last
-            stream.write(hashes.astype("<u8", copy=False).tobytes())
+    total = sum(len(open_wanted(piece)) for piece in pieces)
+    write_joined(path, _ascending(pieces), total, "<u8")
     return total
+
+
+def _ascending(pieces: Sequence[Path]) -> Iterator[UInt64]:
+    last = -1
+    for piece in pieces:
+        hashes = open_wanted(piece)
+        if len(hashes) and not (last < int(hashes[0]) and bool((hashes[:-1] < hashes[1:]).all())):
+            raise ArtefactError("expected strictly ascending hashes", path=piece, cure="delete the work folder")
+        last = int(hashes[-1]) if len(hashes) else last
+        yield hashes
 
 
 @dataclass(frozen=True)

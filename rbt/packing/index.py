@@ -12,8 +12,9 @@ import numpy as np
 
 from rbt.engine import Engine
 from rbt.errors import ArtefactError
+from rbt.formats.arrays import write_array
 from rbt.formats.blocks import block_lengths, cover_problem
-from rbt.formats.tokens import SPLITS, TokenStore, open_part, part_files, save_array, token_dtype
+from rbt.formats.tokens import SPLITS, TokenStore, open_part, part_files, token_dtype
 from rbt.ledger import Ledger
 from rbt.packing.packers import PACKERS
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
@@ -57,8 +58,8 @@ def index_part(task: Task, folder: Path) -> TaskOutput:
     lengths = block_lengths(part, blocks, config["separator"])
     order, rows = packer.rows(lengths, max_tokens)
     names = [f"{stem}.blocks.npy", f"{stem}.rows.npy"]
-    save_array(folder / names[0], blocks[order])
-    save_array(folder / names[1], rows)
+    write_array(folder / names[0], blocks[order])
+    write_array(folder / names[1], rows)
     counts = {
         "tokens_in": len(part.tokens), "tokens_in_blocks": int((blocks[:, 1] - blocks[:, 0]).sum()),
         "ids": int(lengths.sum()), "blocks": len(blocks), "rows": len(rows) - 1, "cut_sentences": cut_sentences,

@@ -25,9 +25,10 @@ import pyarrow as pa
 from rbt import engine as engines
 from rbt.engine import Engine
 from rbt.errors import ArtefactError
+from rbt.formats.arrays import write_array
 from rbt.formats.document import ID_SCHEMA
 from rbt.formats.parts import Corpus, Part, read_batches, text_bytes, write_table
-from rbt.formats.tokens import SPLITS, Tokens, part_files, part_stem, save_array
+from rbt.formats.tokens import SPLITS, Tokens, part_files, part_stem
 from rbt.ledger import Ledger
 from rbt.packing.encode import Encoder
 from rbt.packing.sentences import sentence_ends
@@ -99,8 +100,8 @@ class _Gathered:
         """Write all but the tokens; the facts of the part."""
         _, sentences, documents, ids = (folder / name for name in part_files(stem))
         ends = np.concatenate([np.empty(0, dtype=np.int64), *self.sentence_ends])
-        save_array(sentences, ends)
-        save_array(documents, np.array(self.document_ends, dtype=np.int64))
+        write_array(sentences, ends)
+        write_array(documents, np.array(self.document_ends, dtype=np.int64))
         write_table(ids, [pa.RecordBatch.from_pydict({"id": self.ids}, schema=ID_SCHEMA)], ID_SCHEMA)
         return {
             "stem": stem, "split": split, "tokens": self.tokens, "documents": len(self.ids),

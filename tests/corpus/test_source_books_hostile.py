@@ -107,6 +107,24 @@ def test_a_missing_chapter_costs_itself_alone() -> None:
     assert reason_of(book({}, "gone.xhtml")) == "missing"
 
 
+def test_a_chapter_that_the_package_does_not_have_is_listed() -> None:
+    """The reading order names what no item is: the book is kept, and says so."""
+    broken = opf("a.xhtml").replace(b"</spine>", b'<itemref idref="chapter2"/></spine>')
+    found = read(zipped({"META-INF/container.xml": CONTAINER, "p.opf": broken, "a.xhtml": CHAPTER}))
+    assert found.text == "It began."
+    assert [(flaw.reason, flaw.detail.partition(":")[0]) for flaw in found.flaws] == [("missing", "chapter2")]
+
+
+@pytest.mark.parametrize("start", ["<!DOCTYPE html>\n", "\ufeff\n<html lang='en'>", "{\\rtf1\\ansi ", "%PDF-1.4\n"])
+def test_other_formats_are_no_text_whatever_their_name(start: str, tmp_path: Path, read_source: Any) -> None:
+    """A page that stands where a book should is quarantined; a text that speaks of one is read."""
+    path = tmp_path / "book.txt"
+    path.write_text(f"{start}It began.", encoding="utf-8")
+    assert read_source(path, "bookcorpus").reasons == ["not_text"]
+    path.write_text(f"He typed {start}It began.", encoding="utf-8")
+    assert len(read_source(path, "bookcorpus").texts) == 1
+
+
 def test_a_corrupt_chapter_costs_itself_alone() -> None:
     """A byte changed inside a member: its checksum tells."""
     files = {"a.xhtml": CHAPTER, "b.xhtml": CHAPTER.replace(b"began", b"ended")}

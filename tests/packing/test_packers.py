@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbt.formats.arrays import write_array
 from rbt.formats.blocks import block_ids, block_lengths, cover_problem, separator_positions
 from rbt.formats.tokenizer import BOS, EOS
-from rbt.formats.tokens import TokenPart, open_part, save_array
+from rbt.formats.tokens import TokenPart, open_part
 from rbt.packing.packers import PACKERS
 
 FIRST_ID = 100
@@ -151,7 +152,7 @@ def test_v28_blocks_beyond_32_bits_are_read(tmp_path: Path) -> None:
         stream.seek(2 * (count - 3))
         stream.write(np.array([7, 8, 9], dtype="<u2").tobytes())
     for name in ("sentence_ends", "document_ends"):
-        save_array(tmp_path / f"train-00000.{name}.npy", np.array([count - 2, count], dtype=np.int64))
+        write_array(tmp_path / f"train-00000.{name}.npy", np.array([count - 2, count], dtype=np.int64))
     part = open_part(tmp_path, "train-00000", np.dtype("<u2"))
     block = np.array([count - 3, count], dtype=np.int64)
     assert block_ids(part, block, "document").tolist() == [BOS, 7, EOS, 8, 9, EOS]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rbt.engine import LocalEngine
+from rbt.formats.arrays import write_array
 from rbt.formats.blocks import check_index, open_index
-from rbt.formats.tokens import check_tokens, save_array
+from rbt.formats.tokens import check_tokens
 from rbt.packing.bpe import train_bpe
 from rbt.packing.config import BpeConfig, PackConfig
 from rbt.packing.pack import pack
@@ -28,7 +29,7 @@ def packed(corpus: Path, tmp_path: Path) -> Path:
 def edit(path: Path, place: int, value: int) -> None:
     array = np.load(path)
     array[place] = value
-    save_array(path, array)
+    write_array(path, array)
 
 
 def test_what_pack_wrote_is_sound(packed: Path) -> None:
@@ -61,7 +62,7 @@ def test_an_id_outside_the_vocabulary_is_found(packed: Path) -> None:
 
 def test_a_lost_document_end_is_found(packed: Path) -> None:
     path = packed / "tokens" / f"{STEM}.document_ends.npy"
-    save_array(path, np.load(path)[1:])
+    write_array(path, np.load(path)[1:])
     (found,) = check_tokens(packed / "tokens")
     assert "documents; found" in found
 
@@ -86,7 +87,7 @@ def test_a_damaged_index_is_found(
     folder = packed / "doc-sentences-64"
     array = np.load(folder / f"{STEM}.{name}.npy")
     array[place] = value
-    save_array(folder / f"{STEM}.{name}.npy", array)
+    write_array(folder / f"{STEM}.{name}.npy", array)
     (found,) = check_index(folder)
     assert problem in found and STEM in found
 
@@ -94,7 +95,7 @@ def test_a_damaged_index_is_found(
 def test_rows_that_are_too_long_or_blocks_of_another_shape_are_found(packed: Path) -> None:
     folder = packed / "doc-sentences-64"
     blocks = len(open_index(folder, "train").parts[0].blocks)
-    save_array(folder / f"{STEM}.rows.npy", np.array([0, blocks]))
+    write_array(folder / f"{STEM}.rows.npy", np.array([0, blocks]))
     assert "rows of at most 64 ids" in check_index(folder)[0]
-    save_array(folder / f"{STEM}.blocks.npy", np.zeros(3, dtype=np.int64))
+    write_array(folder / f"{STEM}.blocks.npy", np.zeros(3, dtype=np.int64))
     assert "blocks of shape (n, 2)" in check_index(folder)[0]

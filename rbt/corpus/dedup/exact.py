@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbt.corpus.dedup.arrays import Array, Int64, is_member, key_ranges, open_array, read_range, write_array
+from rbt.corpus.dedup.arrays import Int64, is_member, key_ranges, open_array, read_range
 from rbt.engine import Engine
+from rbt.formats.arrays import Array, write_array
 from rbt.manifest import fingerprint
 from rbt.stage import Task, TaskOutput, run_tasks
 from rbt.storage import hash_file

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from rbt.corpus.dedup.arrays import Array, Int64, write_array
+from rbt.corpus.dedup.arrays import Int64
 from rbt.corpus.dedup.exact import Runs, first_of_groups, partition_tasks, read_partition
 from rbt.engine import Engine
+from rbt.formats.arrays import Array, write_array
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
 STAGE, VERSION = "bands", 1

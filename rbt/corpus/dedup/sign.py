@@ -20,10 +20,11 @@ import xxhash
 from rbt import engine as engines
 from rbt.config import to_dataclass, to_table
 from rbt.corpus.config import DeduplicateConfig
-from rbt.corpus.dedup.arrays import Array, Int64, write_array
+from rbt.corpus.dedup.arrays import Int64
 from rbt.corpus.dedup.minhash import sign_texts
 from rbt.corpus.dedup.shingles import UInt64, string_buffers, table_fingerprint
 from rbt.engine import Engine
+from rbt.formats.arrays import Array, write_array
 from rbt.formats.parts import read_batches, write_table
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 

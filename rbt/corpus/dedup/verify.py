@@ -21,16 +21,16 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from rbt.corpus.dedup.arrays import Array, Int64, bounds, open_array, read_range, write_array
+from rbt.corpus.dedup.arrays import Int64, bounds, open_array, read_range
 from rbt.corpus.dedup.exact import Runs
 from rbt.corpus.dedup.lsh import sorted_pairs
 from rbt.corpus.dedup.shingles import UInt64, shingle_sets, table_fingerprint
 from rbt.corpus.dedup.sign import Ingested
 from rbt.engine import Engine
+from rbt.formats.arrays import Array, write_array, write_joined
 from rbt.formats.parts import read_batches, write_table
 from rbt.manifest import fingerprint
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
-from rbt.storage import atomic_path
 
 VERSION = 1
 BUCKET_PAIRS = 1 << 21  # candidate pairs, repeats in several bands included
@@ -147,11 +147,8 @@ def _copy_sets(spool: Any, starts: Int64, sizes: Int64, path: Path) -> None:
         write_array(path, np.empty(0, dtype=np.uint64))
         return
     source = np.memmap(spool, dtype=np.uint64, mode="r")
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        header = {"descr": "<u8", "fortran_order": False, "shape": (total,)}
-        np.lib.format.write_array_header_1_0(stream, header)
-        for start, size in zip(starts, sizes, strict=True):
-            stream.write(source[start : start + size].data)
+    pieces = (source[start : start + size] for start, size in zip(starts, sizes, strict=True))
+    write_joined(path, pieces, total, np.uint64)
 
 
 def verify_bucket(task: Task, folder: Path) -> TaskOutput:

@@ -27,6 +27,7 @@ from rbt.corpus.extract.markup import (
     prepare,
     walk_html,
     walk_xml,
+    words_of,
 )
 
 CHAPTER_TYPES = frozenset(
@@ -116,7 +117,7 @@ def parse_package(data: bytes, path: str) -> Package:
         if (name := _resolve(folder, item.get("href", ""))) not in left_out
         and "nav" not in item.get("properties", "").split()
     ]
-    title = next((found for element in elements.get("title", []) if (found := _words(element))), "")
+    title = next((found for element in elements.get("title", []) if (found := words_of(element))), "")
     once = tuple(dict.fromkeys(chapters))
     unknown = tuple(itemref.get("idref", "") for itemref, item in spine if item is None)
     return Package(title, _date(elements.get("date", [])), once, len(nonlinear), len(linear) - len(chapters), unknown)
@@ -142,13 +143,9 @@ def _resolve(folder: str, href: str) -> str:
     return posixpath.normpath(posixpath.join("/", folder, path)).lstrip("/")
 
 
-def _words(element: Any) -> str:
-    return " ".join("".join(element.itertext()).split())
-
-
 def _date(elements: Sequence[Any]) -> str:
     """The date of publication where one is called so, else the first that is a date of the last thousand years."""
-    dates = [(element.attrib, match[0]) for element in elements if (match := _DATE.match(_words(element)))]
+    dates = [(element.attrib, match[0]) for element in elements if (match := _DATE.match(words_of(element)))]
     called = [date for names, date in dates if "publication" in names.values()]
     others = [date for names, date in dates if not {"modification", "conversion"} & set(names.values())]
     return next(iter(called + others), "")

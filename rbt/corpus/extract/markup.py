@@ -160,6 +160,11 @@ def local_name(tag: Any) -> str:
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
+def words_of(element: Any) -> str:
+    """All text of an element of a tree, on one line."""
+    return " ".join("".join(element.itertext()).split())
+
+
 def parse_xml(prepared: str, recover: bool = False) -> Any:
     """The root element of prepared text. Raises etree.XMLSyntaxError; with `recover` only where nothing is left."""
     parser = etree.XMLParser(

@@ -17,7 +17,16 @@ from typing import Any
 
 from lxml import etree
 
-from rbt.corpus.extract.markup import Attributes, Walk, decode_markup, local_name, parse_xml, prepare, walk_xml
+from rbt.corpus.extract.markup import (
+    Attributes,
+    Walk,
+    decode_markup,
+    local_name,
+    parse_xml,
+    prepare,
+    walk_xml,
+    words_of,
+)
 
 ROOTS = frozenset({"TEI", "TEI.2", "teiCorpus", "teiCorpus.2"})
 BLOCKS = frozenset(
@@ -87,7 +96,7 @@ def _drops(tag: str, attributes: Attributes) -> bool:
 def _header(root: Any) -> tuple[str, str]:
     """Title of the edition without the word for it, and year of the first edition (else of any source) named."""
     titles = root.xpath("(.//*[local-name()='titleStmt'])[1]/*[local-name()='title']")
-    title = next((EDITION.sub("", words) for element in titles if (words := _words(element))), "")
+    title = next((EDITION.sub("", words) for element in titles if (words := words_of(element))), "")
     sources = root.xpath(".//*[local-name()='sourceDesc']")[:1]
     first = [bibl for source in sources for bibl in source.iter() if bibl.get("type") == "firstEdition"]
     return title, next((date for part in [*first, *sources] if (date := _find_date(part))), "")
@@ -95,13 +104,9 @@ def _header(root: Any) -> tuple[str, str]:
 
 def _find_date(part: Any) -> str:
     for element in part.iter():
-        if local_name(element.tag) == "date" and (match := _YEAR.search(element.get("when") or _words(element))):
+        if local_name(element.tag) == "date" and (match := _YEAR.search(element.get("when") or words_of(element))):
             return match[0]
     return ""
-
-
-def _words(element: Any) -> str:
-    return " ".join("".join(element.itertext()).split())
 
 
 def mend_words(text: str) -> str:

@@ -20,6 +20,7 @@ from rbt.corpus.sources.zip_archive import Refused
 
 BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 LONE_SHARE = 0.5  # of the bytes beyond ASCII that stand alone; in English or French Windows-1252 four in five do
+OTHER_FORMATS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(<!doctype html|<html|\{\\rtf|%PDF-)", re.IGNORECASE)
 _HIGH = bytes(range(128, 256))
 _LONE_HIGH = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
 
@@ -45,7 +46,9 @@ class Book:
 
 
 def read_text(data: bytes) -> Book | Refused:
-    """A plain text file."""
+    """A plain text file. What begins like a page or a word processor's file is none, whatever its name."""
+    if (other := OTHER_FORMATS.match(data)) is not None:
+        return Refused("not_text", f"{other[1].decode()!r} at its start: expected a plain text file")
     text, flaw = decode_book(data)
     if "\0" in text[:4096]:
         return Refused("not_text", "zero bytes: expected a plain text file")

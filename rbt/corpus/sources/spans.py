@@ -31,6 +31,7 @@ from rbt.errors import InputError
 from rbt.storage import is_url, open_input
 
 SPAN_BYTES = 64 << 20  # raw bytes of a task, more or less
+INDEX_LINE_BYTES = 1 << 16  # of an index; a title has at most 255 bytes
 WINDOW_BYTES = 1 << 20  # read at a time when a border is looked for
 SEARCHED_BYTES = 32 << 20  # a multistream dump has a border every megabyte or so
 PROBE_BYTES = 1 << 16  # decompressed bytes that tell whether a stream begins with a page
@@ -166,7 +167,7 @@ def _index_borders(stream: IO[bytes], location: str, size: int) -> list[int] | N
 def _index_offsets(index: str) -> Iterator[int]:
     """The first field of lines `offset:page id:title`."""
     with bz2.open(index, "rb") as lines:
-        for line in lines:
+        for line in iter(lambda: lines.readline(INDEX_LINE_BYTES), b""):
             yield int(line.partition(b":")[0])
 
 

@@ -24,7 +24,7 @@ from rbt.engine import Engine
 from rbt.errors import ConfigError, InputError
 from rbt.formats import quarantine
 from rbt.formats.parts import read_batches, rebatch, write_table
-from rbt.formats.urls import KIND, LEDGER, VERSION, WANTED, write_wanted
+from rbt.formats.urls import ANY_PART, KIND, LEDGER, VERSION, WANTED, write_wanted
 from rbt.ledger import Ledger
 from rbt.manifest import PROVENANCE, Manifest, is_artefact, read_json, record_files, to_json, write_manifest
 from rbt.stage import WORK, Receipt, Task, clear, exclusive, finished, run_tasks
@@ -67,22 +67,30 @@ def build_urls(
     rules = {"over_18": config.over_18, "since": timestamp(config.since), "until": timestamp(config.until)}
     options = {**rules, "minimum_karma": config.minimum_karma, "blacklist": blacklist.fingerprint}
     with exclusive(out, KIND):
-        if (built := find_finished(files, options, out, replace)) is not None:
-            return built
         work = out / WORK
+        if (built := find_finished(files, options, out, replace)) is not None:
+            drop_work(work, config.keep_work)  # a kill may have come between the manifest and this
+            return built
         read = read_dumps(files, rules, blacklist, work / READ, engine)
         check_dumps(files, read, config.maximum_errors)
         identity = identity_of(files, [receipt.result["raw_hash"] for receipt in read], options)
         if (built := finished(out, identity, replace)) is not None:  # a dump was touched, and is the same
+            write_text(out / PROVENANCE, to_json({**read_json(out / PROVENANCE), **provenance(files, read)}))
+            drop_work(work, config.keep_work)
             return built
         summed = sum_runs(read, work, config.minimum_karma, engine)
         if is_artefact(out):
             clear(out)
         manifest = finish(files, read, summed, identity, out)
-        if not config.keep_work:
-            for stage in (READ, SUM):
-                shutil.rmtree(work / stage)
+        drop_work(work, config.keep_work)
     return manifest
+
+
+def drop_work(work: Path, keep_work: bool) -> None:
+    """Delete what can be made again, unless it is to be kept."""
+    for stage in () if keep_work else (READ, SUM):
+        if (work / stage).is_dir():
+            shutil.rmtree(work / stage)
 
 
 def timestamp(date: str) -> int | None:
@@ -200,6 +208,8 @@ def finish(
     folder = out / WORK / SUM
     urls = write_wanted(out / WANTED, [folder / receipt.files[1].path for receipt in summed])
     listed = [receipt.files[0].path for receipt in summed]
+    for stale in set(out.glob(ANY_PART)) - {out / name for name in listed}:  # of a run that was killed here
+        stale.unlink()
     for name in listed:
         with atomic_path(out / name) as temporary:
             shutil.copyfile(folder / name, temporary)
@@ -214,8 +224,13 @@ def finish(
     manifest = Manifest(
         KIND, VERSION, STAGE, STAGE_VERSION, identity.config, identity.inputs, records, facts, ledger
     )
+    return write_manifest(out, manifest, provenance(files, read))
+
+
+def provenance(files: Sequence[Dump], read: Sequence[Receipt]) -> dict[str, Any]:
+    """By what the dumps are known again without reading them."""
     raw = [
         {"location": as_text(file.location), "stamp": file.stamp, "hash": receipt.result["raw_hash"]}
         for file, receipt in zip(files, read, strict=True)
     ]
-    return write_manifest(out, manifest, {"raw": raw})
+    return {"raw": raw}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from rbt.stage import Task, TaskOutput
 from rbt.storage import atomic_path
 
 SUM = "sum"  # the ledger's stage
+OPEN_FILES = 400  # two for each run
 PART_LINKS = 4 << 20  # submissions behind one part of the list, about
 
 Int64 = npt.NDArray[np.int64]
@@ -47,27 +49,27 @@ class Runs:
     def __init__(self, paths: Sequence[Path]) -> None:
         for path in paths:
             open_file(path, SCHEMA)  # another table would be taken for links
-        self._sums = [_reader(path, [0, 1, 2]) for path in paths]
-        self._urls = [_reader(path, [0, 1, 3]) for path in paths]
+        self._paths = paths
+        self._open = lru_cache(OPEN_FILES)(_reader)  # all of them would be more than a process may have open
 
     def sums(self, bucket: int) -> Iterator[pa.RecordBatch]:
         """Batches of hash, karma, size."""
-        return _batches(self._sums, bucket)
+        return self._batches(bucket, (0, 1, 2))
 
     def urls(self, bucket: int) -> Iterator[pa.RecordBatch]:
         """Batches of hash, karma, url."""
-        return _batches(self._urls, bucket)
+        return self._batches(bucket, (0, 1, 3))
+
+    def _batches(self, bucket: int, columns: tuple[int, ...]) -> Iterator[pa.RecordBatch]:
+        for path in self._paths:
+            reader = self._open(path, columns)
+            for number in range(bucket, reader.num_record_batches, BUCKETS):
+                yield reader.get_batch(number)
 
 
-def _reader(path: Path, columns: list[int]) -> pa.ipc.RecordBatchFileReader:
-    options = pa.ipc.IpcReadOptions(included_fields=columns, use_threads=False)  # the batches are small
-    return pa.ipc.open_file(pa.memory_map(str(path)), options=options)
-
-
-def _batches(readers: Sequence[pa.ipc.RecordBatchFileReader], bucket: int) -> Iterator[pa.RecordBatch]:
-    for reader in readers:
-        for number in range(bucket, reader.num_record_batches, BUCKETS):
-            yield reader.get_batch(number)
+def _reader(path: Path, columns: tuple[int, ...]) -> pa.ipc.RecordBatchFileReader:
+    options = pa.ipc.IpcReadOptions(included_fields=list(columns), use_threads=False)  # the batches are small
+    return pa.ipc.open_file(pa.OSFile(str(path)), options=options)  # batches of a memory map would keep it open
 
 
 def number_of_parts(links: int) -> int:

@@ -31,6 +31,7 @@ from rbt.manifest import read_manifest
 KIND, VERSION = "urls", 1
 MADE_BY = "rbt corpus urls"
 WANTED, LEDGER = "wanted.npy", "ledger.json"
+ANY_PART = "urls-*.tsv.gz"
 
 UInt64 = npt.NDArray[np.uint64]
 

@@ -24,6 +24,7 @@ NONCHARACTERS = {*range(0xFDD0, 0xFDF0), 0xFFFE, 0xFFFF}
         ("  a \t b\u00a0\u3000c  \n  d ", "a b c\nd"),
         ("a\n\n\n \n\nb\n\n", "a\n\nb"),
         ("\ufeffa\u200bb\x00\x07\ud800c\u00ad", "abc"),
+        ("a\u061cb\u200ec\u200fd\u202ae\u202ef\u2060g\u2066h\u2069i\ufdd0j\uffffk\x7fl\x9fm", "abcdefghijklm"),
         ("cafe\u0301", "café"),
         ("नमस्\u200dते 👨\u200d👩\u200d👧", "नमस्\u200dते 👨\u200d👩\u200d👧"),
         ("", ""),

@@ -99,6 +99,13 @@ def test_credits_and_delimited_notes_of_the_transcriber_go() -> None:
     assert strip_gutenberg("Produced by hand.\n\nA tale.").text == "Produced by hand.\n\nA tale."
 
 
+def test_a_long_paragraph_is_no_credit() -> None:
+    """Whatever word it begins with: a book may begin with "Produced by"."""
+    tale = "Produced by the harvest, the bread was good. " * 40
+    start = "*** START OF THE PROJECT GUTENBERG EBOOK X ***"
+    assert strip_gutenberg(f"{start}\n\nProduced by A. Volunteer\n\n{tale}\n\n{STORY}").text == f"{tale}\n\n{STORY}"
+
+
 def test_odd_marks_eat_no_book() -> None:
     """A mark in the middle of a long text, or two marks around nothing, cost no text and are told."""
     middle = "a\n" * HEADER_CHARACTERS

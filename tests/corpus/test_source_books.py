@@ -182,6 +182,29 @@ def test_members_above_the_limit_are_quarantined(
         assert outcome.reading.row.incoming.bytes == 101
 
 
+@pytest.mark.parametrize("name", ["big.txt", "big.txt.gz"])
+def test_a_file_above_the_limit_is_quarantined(
+    name: str, tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than the limit is held, and nothing is passed on; a book as large as the limit is read."""
+    monkeypatch.setattr(bookcorpus, "MAXIMUM_BOOK_BYTES", 100)
+    for size, reasons in ((100, []), (101, ["too_large"])):
+        data = b"x" * size
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        assert read_source(tmp_path / name, "bookcorpus").reasons == reasons
+
+
+@pytest.mark.parametrize("bytes_of_second", [0, 1, 9_000])
+def test_a_cut_tar_gives_no_half_book(bytes_of_second: int, tmp_path: Path, read_source: Any) -> None:
+    """The book that the cut goes through is listed, and those before it are whole."""
+    first, second = b"a" * 512, b"b " * 8_000
+    path = tmp_path / "b.tar"
+    path.write_bytes(tar({"a.txt": first, "b.txt": second})[: 512 + 512 + 512 + bytes_of_second])
+    outcome = read_source(path, "bookcorpus")
+    assert outcome.texts == [first.decode()]
+    assert outcome.reasons == ["truncated"]
+
+
 def test_chapters_come_in_the_order_of_the_spine(tmp_path: Path, read_source: Any) -> None:
     """Not in that of their names; title and date are the book's own."""
     path = tmp_path / "tale.epub"

@@ -109,6 +109,7 @@ def test_a_cut_inner_archive_keeps_the_members_before_the_cut(tmp_path: Path, re
     path.write_bytes(nested({"a": good, "b": whole[: len(whole) // 2], "c": good}))
     outcome = read_source(path, "openwebtext")
     assert 0 < len(outcome.documents) - 2 < 50
+    assert outcome.texts[1:-1] == [str(number) * 9000 for number in range(len(outcome.documents) - 2)]
     assert outcome.texts[0] == outcome.texts[-1] == "Good."
     [row] = outcome.reading.quarantined
     assert (row["reason"], row["locator"]) == ("truncated", "openwebtext/b_data.xz")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from rbt.corpus.report import name_the_most_frequent
 from rbt.corpus.summary import against_the_paper, amount, percent
 from rbt.ledger import Ledger
 from rbt.manifest import Manifest
@@ -33,3 +36,15 @@ def test_amounts_and_shares_are_short() -> None:
     numbers = (0, 499, 500, 12_345, 63e6, 4e9)
     assert [amount(number) for number in numbers] == ["0 ", "499 ", "0.5 k", "12 k", "63 M", "4 G"]
     assert [percent(share) for share in (0.5, 0.012, 1e-9)] == ["50 %", "1.2 %", "less than 0.01 %"]
+
+
+def test_the_most_frequent_templates_keep_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are one count, of several as frequent the later in the alphabet; other counts stay."""
+    monkeypatch.setattr("rbt.corpus.report.NAMED_TEMPLATES", 2)
+    ledger = Ledger()
+    for name, number in {"template:b": 5, "template:d": 3, "template:c": 3, "template:a": 1, "chapters": 9}.items():
+        ledger.row("extract", "wikipedia").count(name, number)
+    name_the_most_frequent(ledger, ["wikipedia"])
+    assert ledger.row("extract", "wikipedia").other == {
+        "template:b": 5, "template:c": 3, "template:(other)": 4, "chapters": 9,
+    }

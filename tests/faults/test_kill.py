@@ -108,7 +108,7 @@ def receipts(work: Path) -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("finished", [0, 1, 5, 25, 60, 90])
-def test_corpus_build_killed_with_so_many_tasks_done(tmp_path: Path, reference: Path, finished: int) -> None:
+def test_v5_corpus_build_killed_with_so_many_tasks_done(tmp_path: Path, reference: Path, finished: int) -> None:
     folder = project(tmp_path / "project")
     words = ("corpus", "build", "--workers", "2")
     work = folder / "corpus" / "work"

@@ -30,7 +30,8 @@ LIST_BYTES = 1 << 30  # of a list, decompressed
 TEMPORARY = ".tmp-"  # prefix of what a crash may leave behind; swept by the next run
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or a folder's entries on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -62,10 +63,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         if temporary.is_dir():
             for entry in temporary.rglob("*"):
-                _sync(entry)
-        _sync(temporary)
+                sync(entry)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException as error:
         _remove(temporary)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
@@ -93,9 +94,11 @@ def sweep_siblings(path: Path) -> None:
 
 
 def new_hash(algorithm: str) -> Any:
-    """A running hash: "xxh3" (128 bits, needs xxhash) or "blake2b" (128 bits, standard library)."""
+    """A running hash: "xxh3" (128 bits, needs xxhash), "blake2b" (128 bits), or another of hashlib by its name."""
     if algorithm == "blake2b":
         return hashlib.blake2b(digest_size=16)
+    if algorithm != "xxh3":
+        return hashlib.new(algorithm)
     import xxhash
 
     return xxhash.xxh3_128()
@@ -134,7 +137,7 @@ def open_input(location: str) -> IO[bytes]:
 
 
 def read_list(location: str) -> list[str]:
-    """The lines of a text file (a path or a URL, plain or gzip), save empty ones and comments (#). Raises InputError."""
+    """The lines of a text file (path or URL, plain or gzip), save empty ones and comments (#). Raises InputError."""
     try:
         with open_input(location) as stream:
             data = stream.read(LIST_BYTES + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -56,6 +57,19 @@ class BackwardEngine:
         self, function: Callable[[Any], Any], tasks: Sequence[Any], on_advance: Callable[[int], object]
     ) -> Iterator[Any]:
         return (function(task) for task in reversed(tasks))
+
+
+@pytest.mark.parametrize("receipt", ["{}", "[]", '{"task": "0", "files": 3}', '{"task": 1, "ledger": [[]]}'])
+def test_a_receipt_of_another_layout_is_none(tmp_path: Path, receipt: str) -> None:
+    """What an older version or another program left there costs the task once more, not the run."""
+    run_tasks("square", 1, {}, TASKS[:2], square, tmp_path, LocalEngine(1))
+    path = tmp_path / "receipts" / f"{TASKS[0].name}.json"
+    table = json.loads(path.read_text())
+    for content in (receipt, json.dumps({**table, "ledger": [{"stage": "x"}]}), json.dumps({**table, "files": [{}]})):
+        path.write_text(content)
+        receipts = run_tasks("square", 1, {}, TASKS[:2], square, tmp_path, LocalEngine(1))
+        assert [receipt.result["square"] for receipt in receipts] == [0, 1]
+        assert json.loads(path.read_text()).keys() == table.keys()
 
 
 @pytest.mark.parametrize("engine", [LocalEngine(1), LocalEngine(2), BackwardEngine()])

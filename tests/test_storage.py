@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
@@ -21,6 +23,7 @@ from rbt.storage import (
     expand_inputs,
     hash_file,
     open_input,
+    read_list,
     sweep,
     write_text,
 )
@@ -65,6 +68,7 @@ def test_file_hashes_name_their_algorithm(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     assert hash_file(path) == f"xxh3:{xxhash.xxh3_128(b'abc').hexdigest()}"
+    assert hash_file(path, "md5") == f"md5:{hashlib.md5(b'abc').hexdigest()}"
     assert hash_file(path, "blake2b") == f"blake2b:{hashlib.blake2b(b'abc', digest_size=16).hexdigest()}"
 
 
@@ -129,3 +133,41 @@ def test_an_error_of_the_disk_names_the_file_that_was_written(tmp_path: Path) ->
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not list(tmp_path.iterdir())
+
+
+def test_brackets_in_a_name_are_no_pattern(tmp_path: Path) -> None:
+    """Neither in the folder of the recipe, nor in the name of a file that is there."""
+    base = tmp_path / "dumps [2020]*"
+    (base / "sub").mkdir(parents=True)
+    for name in ("a[1].txt", "a1.txt", "sub/b.txt"):
+        (base / name).write_text(name)
+    assert expand_inputs(["a[1].txt"], base) == [str(base / "a[1].txt")]
+    found = expand_inputs(["*.txt", "*/b.txt"], base)
+    assert found == [str(base / name) for name in ("a1.txt", "a[1].txt", "sub/b.txt")]
+    assert expand_inputs([str(base / "a1.txt")], Path("/")) == [str(base / "a1.txt")]
+    assert common_folder(["a[1].txt"], base) == common_folder(["*.txt", "sub/*"], base) == str(base)
+    assert common_folder([str(base / "sub" / "b.txt")], Path()) == str(base / "sub")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_list_is_read_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Any) -> None:
+    """What grows beyond any list is an error, and a line ends at a line feed alone."""
+    path = tmp_path / "list"
+    path.write_bytes(pack("a\x85b\r\n# no\n\n\u2028c d\n".encode()))
+    assert read_list(str(path)) == ["a\x85b", "c d"]
+    path.write_bytes(pack(b"x\n" * 600))
+    monkeypatch.setattr("rbt.storage.LIST_BYTES", 1000)
+    with pytest.raises(InputError, match="expected a list of names in UTF-8, plain or gzip; found more than 1000 b"):
+        read_list(str(path))
+
+
+def test_a_file_system_that_cannot_list_is_an_error_that_names_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing permission or key is said in one line, whatever the package raises."""
+    import fsspec
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no key")
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "glob", refuse)
+    with pytest.raises(InputError, match=r"memory://rbt-test/\*: expected a folder .*; found RuntimeError: no key"):
+        expand_inputs(["memory://rbt-test/*"], Path())

@@ -126,5 +126,5 @@ def drop_reason(language: str, score: float, characters: int, config: CleanConfi
     if characters < config.minimum_characters:
         return "too_short", str(characters), str(config.minimum_characters)
     if config.language and (language != config.language or score < config.minimum_language_score):
-        return "language", f"{language} {score:.2f}", f"{config.language} {config.minimum_language_score:.2f}"
+        return "language", f"{language} {score:g}", f"{config.language} {config.minimum_language_score:g}"
     return None

@@ -10,7 +10,6 @@ checksum), so that a second run asks no server about them. Threads do the waitin
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -28,10 +27,9 @@ from rbt.corpus.fetch_list import BOOK, PART, STATE, Item, inside
 from rbt.errors import ArtefactError, InputError, RbtError
 from rbt.http_range import Connection, Dropped
 from rbt.progress import progress
-from rbt.storage import CHUNK_BYTES, new_hash, write_text
+from rbt.storage import hash_file, sync, write_text
 
 log = logging.getLogger(__name__)
-OWN_HASHES = ("xxh3", "blake2b")
 LAST_SECONDS = 0.5  # that an interrupted run gives its threads
 
 
@@ -189,7 +187,7 @@ def fetch_one(item: Item, session: Session) -> dict[str, Any] | None:
     part, state = path.with_name(path.name + PART), path.with_name(path.name + STATE)
     for is_last in (False, True):
         size, tag = _download(item, part, state, session)
-        found = _checksum(part, item.checksum.partition(":")[0]) if item.checksum else ""
+        found = hash_file(part, item.checksum.partition(":")[0]) if item.checksum else ""
         if found == item.checksum:
             break
         part.unlink()
@@ -197,7 +195,7 @@ def fetch_one(item: Item, session: Session) -> dict[str, Any] | None:
         if is_last:
             raise InputError(f"expected {item.checksum}", path=item.url, found=f"{found} of {size} bytes, twice")
     part.replace(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
     state.unlink(missing_ok=True)
     return {"name": item.name, "url": item.url, "size": size, "tag": tag, "checksum": item.checksum, "is_new": True}
 
@@ -212,7 +210,7 @@ def _check_present(path: Path, item: Item, session: Session) -> dict[str, Any]:
     size, tag = path.stat().st_size, ""
     cure = "delete it, or choose another --out"
     if item.checksum:
-        if (found := _checksum(path, item.checksum.partition(":")[0])) != item.checksum:
+        if (found := hash_file(path, item.checksum.partition(":")[0])) != item.checksum:
             raise InputError(f"expected {item.checksum}", path=path, found=found, cure=cure)
     else:
         expected, tag = remote.stat(item.url, session.patience(item.url))
@@ -287,19 +285,3 @@ def _append(connection: Connection, file: IO[bytes], session: Session) -> Iterat
             raise Stopped
     if connection.size >= 0 and file.tell() != connection.size:
         raise Dropped(f"the connection was closed after {file.tell()} of {connection.size} bytes")
-
-
-def _checksum(path: Path, algorithm: str) -> str:
-    digest = new_hash(algorithm) if algorithm in OWN_HASHES else hashlib.new(algorithm)
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return f"{algorithm}:{digest.hexdigest()}"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

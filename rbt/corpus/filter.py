@@ -31,7 +31,7 @@ from rbt.formats.parts import read_batches, text_bytes, write_table
 from rbt.ledger import Ledger, Row
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
-STAGE, VERSION = "filter", 2
+STAGE, VERSION = "filter", 3
 Reason = tuple[str, str, str]  # rule, what the document has, what was asked of it
 
 

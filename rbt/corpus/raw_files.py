@@ -20,14 +20,14 @@ from rbt.corpus.reading import Span
 from rbt.corpus.sources.spans import split
 from rbt.corpus.sources.table import FIELDS
 from rbt.errors import ConfigError, InputError
-from rbt.manifest import load_manifest, to_json
+from rbt.formats import urls
+from rbt.manifest import read_manifest, to_json
 from rbt.storage import (
     CHUNK_BYTES,
     HashingReader,
     as_text,
     common_folder,
     expand_inputs,
-    hash_file,
     input_stamps,
     new_hash,
     open_input,
@@ -98,10 +98,15 @@ def resources(source: SourceConfig, base: Path) -> dict[str, Any]:
     """What names the content of the files that a source's options point to. Raises InputError, ArtefactError."""
     found: dict[str, Any] = {}
     if source.urls:
-        found["urls"] = load_manifest(base / source.urls).fingerprint
+        found["urls"] = read_manifest(base / source.urls, urls.KIND, urls.VERSION, urls.MADE_BY).fingerprint
     if source.questions:
-        found["questions"] = [hash_file(Path(path)) for path in expand_inputs(source.questions, base)]
+        found["questions"] = [_hash_input(location) for location in expand_inputs(source.questions, base)]
     return found
+
+
+def _hash_input(location: str) -> str:
+    with open_input(location) as stream:
+        return HashingReader(stream).drain()
 
 
 def check_options(source: SourceConfig) -> None:

@@ -75,7 +75,8 @@ def build_urls(
         check_dumps(files, read, config.maximum_errors)
         identity = identity_of(files, [receipt.result["raw_hash"] for receipt in read], options)
         if (built := finished(out, identity, replace)) is not None:  # a dump was touched, and is the same
-            write_text(out / PROVENANCE, to_json({**read_json(out / PROVENANCE), **provenance(files, read)}))
+            before = read_json(out / PROVENANCE) if (out / PROVENANCE).is_file() else {}
+            write_text(out / PROVENANCE, to_json({**before, **provenance(files, read)}))
             drop_work(work, config.keep_work)
             return built
         summed = sum_runs(read, work, config.minimum_karma, engine)

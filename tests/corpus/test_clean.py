@@ -31,11 +31,13 @@ NONCHARACTERS = {*range(0xFDD0, 0xFDF0), 0xFFFE, 0xFFFF}
     ],
 )
 def test_text_is_cleaned(text: str, expected: str) -> None:
+    """Line ends, spaces, blank lines, what cannot be seen, composition; joiners stay."""
     assert clean_text(text).text == expected
 
 
 @given(text=ANY_TEXT)
 def test_bytes_in_are_bytes_out_and_shrunk(text: str) -> None:
+    """The account of the rules balances on any text."""
     cleaned = clean_text(text)
     assert len(text.encode("utf-8", "surrogatepass")) == len(cleaned.text.encode()) + sum(cleaned.shrunk.values())
     assert set(cleaned.shrunk) <= {"control", "whitespace", "nfc"}
@@ -43,6 +45,7 @@ def test_bytes_in_are_bytes_out_and_shrunk(text: str) -> None:
 
 @given(text=ANY_TEXT)
 def test_cleaning_what_is_clean_changes_nothing(text: str) -> None:
+    """Once is enough."""
     once = clean_text(text).text
     assert clean_text(once).text == once
     assert clean_text(once).shrunk == {}
@@ -88,6 +91,7 @@ def test_long_runs_are_cleaned_like_short_ones(piece: str) -> None:
 
 @given(text=ANY_TEXT)
 def test_paragraphs_are_apart_by_one_blank_line(text: str) -> None:
+    """And lines have no space at their ends, words one between them."""
     cleaned = clean_text(text).text
     assert "\n\n\n" not in cleaned
     assert "  " not in cleaned
@@ -99,7 +103,7 @@ def test_paragraphs_are_apart_by_one_blank_line(text: str) -> None:
     ("language", "score", "characters", "expected"),
     [
         ("en", 0.65, 200, None),
-        ("en", 0.6499, 200, ("language", "en 0.65", "en 0.65")),
+        ("en", 0.6499, 200, ("language", "en 0.6499", "en 0.65")),
         ("es", 0.99, 500, ("language", "es 0.99", "en 0.65")),
         ("en", 1.0, 199, ("too_short", "199", "200")),
         ("und", 0.0, 0, ("empty", "0", "1")),
@@ -108,10 +112,12 @@ def test_paragraphs_are_apart_by_one_blank_line(text: str) -> None:
 def test_documents_are_dropped_by_the_first_rule_that_holds(
     language: str, score: float, characters: int, expected: tuple[str, str, str] | None
 ) -> None:
+    """With what they have and what was asked, which differ as they are written."""
     assert drop_reason(language, score, characters, CleanConfig()) == expected
 
 
 def test_no_language_keeps_every_language() -> None:
+    """An empty language asks for no score either."""
     assert drop_reason("es", 0.1, 300, CleanConfig(language="")) is None
 
 

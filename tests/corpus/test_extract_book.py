@@ -25,6 +25,15 @@ def test_wrapped_lines_are_joined_to_paragraphs() -> None:
     assert extract_book(text).text == "\n\n".join(["TITLE", WRAPPED.replace("\n", " "), WRAPPED.replace("\n", " ")])
 
 
+def test_paragraphs_that_only_an_indent_parts_stay_apart() -> None:
+    """A book without blank lines is no paragraph of its own; verse in a book with them stays in its paragraph."""
+    plain = WRAPPED.replace("\n", " ")
+    assert join_paragraphs("\n".join(f"   {WRAPPED}" for _ in range(9))) == "\n\n".join([plain] * 9)
+    verse = f"{WRAPPED}\n    Roses are red,\n    violets are blue.\n{WRAPPED}"
+    found = join_paragraphs("\n\n".join([verse, *[WRAPPED] * 9]))
+    assert found == "\n\n".join([f"{plain} Roses are red, violets are blue. {plain}", *[plain] * 9])
+
+
 def test_lines_that_are_paragraphs_stay_apart() -> None:
     """Long lines and short verses are not taken for hard-wrapped ones."""
     long = "This paragraph stands on one line and is much longer than any page is wide. " * 3

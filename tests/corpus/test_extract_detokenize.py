@@ -60,6 +60,7 @@ def sentences(draw: st.DrawFn) -> str:
 
 @given(text=sentences())
 def test_tokenized_sentences_come_back(text: str) -> None:
+    """What the treebank's tokenizer takes apart is joined as it was."""
     assert detokenize(tokenize(text)) == text
 
 
@@ -80,6 +81,7 @@ def test_tokenized_sentences_come_back(text: str) -> None:
     ],
 )
 def test_tokens_are_joined(line: str, text: str) -> None:
+    """Quotes, brackets, clitics and halves of words, each by its rule."""
     assert detokenize(line) == text
 
 
@@ -94,11 +96,13 @@ def test_tokens_are_joined(line: str, text: str) -> None:
     ],
 )
 def test_plain_text_comes_back_as_it_is(line: str) -> None:
+    """A line without a sign of tokens is not touched."""
     assert detokenize(line) == line
 
 
 @given(line=st.text(st.sampled_from("ab .,'`\"()$%-\\/\t") | st.characters(), max_size=60))
 def test_no_letter_is_lost_or_made(line: str) -> None:
+    """Whatever the line, letters and digits stay in order."""
     def letters(value: str) -> list[str]:
         return [character for character in value if character.isalnum()]
 

@@ -102,6 +102,16 @@ def test_mending_takes_hyphens_and_spaces_alone(pieces: list[str]) -> None:
     assert PAGE_BREAK not in mended
 
 
+@pytest.mark.parametrize("name", ["body", "choice", "date", 'bibl type="firstEdition"'])
+def test_hostile_nesting_returns(name: str) -> None:
+    """What would take minutes if each element looked through all that are in it; parsers go 2,048 deep."""
+    nested = (f"<{name}>" * 2_000 + f"</{name.partition(' ')[0]}>" * 2_000) * 10
+    data = tei(f"<p>It began.</p>{nested}").replace(b"<sourceDesc>", f"<sourceDesc>{nested}".encode())
+    found = extract_tei(data)
+    assert found is not None
+    assert (found.title, found.text) == ("The Mill", "It began.")
+
+
 def test_several_texts_in_one_file_and_texts_inside_a_text() -> None:
     """A group's bodies follow each other; a floating text is read once, where it stands."""
     group = "<text><group><text><body>{}</body></text><text><body><p>two</p></body></text></group></text>{}"

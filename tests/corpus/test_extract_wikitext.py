@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbt.corpus.extract.templates import TEMPLATES, format_number, render_template
+from rbt.corpus.extract.wikipedia_html import extract_wikipedia_html
 from rbt.corpus.extract.wikitext import extract_wikitext
 from rbt.corpus.extract.wikitext_tags import DROPPED_TAGS
 
@@ -60,7 +61,7 @@ We did not stop at 1,000.
 
 After the table.
 
-Text with gaps, 2 and [[literal]] ''x''."""
+Text with gaps, ² and [[literal]] ''x''."""
 
 
 def test_v1_a_page_becomes_its_running_text() -> None:
@@ -105,7 +106,7 @@ def test_v1_templates_that_carry_text_are_rendered(source: str, expected: str) -
             "{{nihongo|Tea|\u8336|cha}} {{zh|s=\u8336|p=ch\u00e1}}",
             "Tea (\u8336, cha) simplified Chinese: \u8336; pinyin: ch\u00e1",
         ),
-        ("{{ordinal|22}} {{ordinal|111}} {{e|5}} {{gaps|1|234}} {{chem|H|2|O}}", "22nd 111th \u00d710^5 1234 H2O"),
+        ("{{ordinal|22}} {{ordinal|111}} {{e|5}} {{gaps|1|234}} {{chem|H|2|O}}", "22nd 111th \u00d710\u2075 1234 H2O"),
         ("{{ill|A|fr|B}} {{ill|A|fr|B|lt=C}} {{harvtxt|Smith|Jones|2001}}", "A C Smith & Jones (2001)"),
         (
             "{{sclass|Nimitz|carrier}} {{keypress|Ctrl|C}} {{bibleverse|1|John|3:16|KJV}}",
@@ -246,6 +247,40 @@ def test_v1_markup_that_is_never_closed_swallows_no_other_line(unclosed: str) ->
     assert text.endswith('The "last" one has 3 more.\n\nThe end.')
 
 
+EXPONENTS = [
+    ("10<sup>6</sup>", "10\u2076"),
+    ("km<sup>2</sup>", "km\u00b2"),
+    ("10<sup>\u221212</sup> m", "10\u207b\u00b9\u00b2 m"),
+    ("Na<sup>+</sup>", "Na\u207a"),
+    ("the 5<sup>th</sup>", "the 5th"),
+    ("H<sub>2</sub>O", "H2O"),
+    ("10<sup>123456789</sup>", "10123456789"),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), EXPONENTS)
+def test_v1_exponents_are_raised_as_in_the_html_of_the_page(source: str, expected: str) -> None:
+    """No number grows by its exponent, and both extractors of Wikipedia say the same."""
+    assert extract_wikitext(source) == expected
+    assert extract_wikipedia_html(f"<html><body><p>{source}</p></body></html>").text == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("1.5{{e|6}} {{e|-6}} {{10^|9}}", "1.5\u00d710\u2076 \u00d710\u207b\u2076 10\u2079"),
+        ("m{{sup|2}} CO{{sub|2}} {{sup|th}}", "m\u00b2 CO2 th"),
+        ("{{val|5|e=-10|u=m}}", "5\u00d710\u207b\u00b9\u2070 m"),
+        ("10<SUP class=x >&minus;6</Sup> 10<sup>{{e|7}}</sup>", "10\u207b\u2076 10\u00d710\u2077"),
+        ("a<sup>2</b> 3<sup/>4</b> 5</sup>6</b>", "a\u00b2 34 56"),
+        ("<sup>" * 3 + "1 <sup>2", "1 2"),
+    ],
+)
+def test_v1_exponents_of_templates_and_of_broken_tags(source: str, expected: str) -> None:
+    """A template's exponent is the tag's; a tag is raised only up to what closes it."""
+    assert extract_wikitext(source) == expected
+
+
 SECOND_PAGE = """{{Use dmy dates|date=May 2016}}
 {{Infobox person
 | name = A. Person {{!}} B
@@ -285,7 +320,7 @@ File:A.jpg|Caption
 SECOND_TEXT = [
     "A. Person (/ˈpɜːrsən/; Персона; c. 1900 – 4 March 1970) was born 3 1/2 mi from Town, and sold 1,250\u00a0books "
     "(US$3.50 each). Her Title's run was 2 1/2 years, as of 31 December 2010. "
-    'The value of n is 1.25±0.05×10^6 kg, not, "as she said".',
+    'The value of n is 1.25±0.05×10⁶ kg, not, "as she said".',
     '"To quote her is to know her 12 rules."',
     "After the picture.",
     "No number from 1 to 10 is lost.",

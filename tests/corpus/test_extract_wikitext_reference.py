@@ -30,6 +30,8 @@ INLINE = re.compile(
     rb"|\[(?i:https?:|ftp:|mailto:|//)[^\x00-\x20\[\]<>\xff]*[ \t]*(?=[^\[\]\n]*\])"
     rb"|__[A-Z]{3,30}__|'+|\xfc"
 )
+SIGNS = re.compile(rb"(?:[0-9+-]|\xe2\x88\x92|(?i:&minus;|&#8722;|&#x2212;)){1,8}(?=</)")
+RAISED = str.maketrans("0123456789+-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
 GAP_RUN = re.compile(rb"(?:[ \t,;\xff]|\xc2\xa0)+")
 SYMBOL = re.compile(r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\xbf\u2000-\u2bff\u3000-\u303f]*")
 
@@ -201,7 +203,10 @@ def strip_inline(text: bytes) -> bytes:
         if found[0][:1] == b"<":
             meaning = BREAKS.get(fold(TAG.match(found[0])[2]).decode(), 0)  # type: ignore[index]
             star = meaning == 3 and found[0][1:2] != b"/"
-            out += [b"", b"\n\n", b" ", b"\n\n*" if star else b"\n\n"][meaning]
+            out += [b"", b"\n\n", b" ", b"\n\n*" if star else b"\n\n", b""][meaning]
+            if meaning == 4 and found[0][1:2] != b"/" != found[0][-2:-1] and (signs := SIGNS.match(text, place)):
+                out += html.unescape(signs[0].decode().lower()).translate(RAISED).encode()
+                place = signs.end()
         elif found[0][:1] == b"[":
             closing.add(text.index(b"]", place))
         elif found[0][:1] == b"'":
@@ -291,7 +296,8 @@ def reference(source: bytes) -> tuple[str, int]:
 
 TOKENS = """{{ }} [[ ]] {| |} | <ref> </ref> <ref·name=a·/> <!-- --> <nowiki> </nowiki> '' ''' ' = == === ·==·a·== *· :
 text· 5· [http://x· ] [ [//a·b] <br> <math> </math> x=5 &amp; &#42; &nbsp; convert|5|km lang|fr|x File:a| Datei: fr: < >
-( ) , ; <div> </li> <li> __TOC__ _ formatnum:12345 quote|q cite_web|t=1 Infobox nowrap| . ! !! é ü· ---- — 's"""
+( ) , ; <div> </li> <li> __TOC__ _ <sup> </sup> <SUP·a> <sup>6</sup> − &minus;
+e|5 formatnum:12345 quote|q cite_web|t=1 Infobox nowrap| . ! !! é ü· ---- — 's"""
 PASSAGE = ["\n:" + "a long passage " * 4, '."']
 BREAKING = ["\n", "\n\n", "\n==", "\n== S ==\n", "\n{|", "\n|}", "\n|-\n", "\n* ", "\n!", "\t", "\u3000"]
 MARKUP = [*PASSAGE, *(token.replace("·", " ") for token in TOKENS.split()), *BREAKING]

@@ -77,8 +77,8 @@ def test_the_rules_of_clean_are_told_apart_over_all_batches(tmp_path: Path) -> N
     rows, removed = run(tmp_path, part, CleanConfig(), QualityConfig())
     assert rows == [0, 4]
     assert reasons(removed) == [
-        ("b", "empty", "0", "1"), ("c", "too_short", "5", "200"), ("d", "language", "de 0.80", "en 0.65"),
-        ("f", "language", "en 0.65", "en 0.65"),
+        ("b", "empty", "0", "1"), ("c", "too_short", "5", "200"), ("d", "language", "de 0.8", "en 0.65"),
+        ("f", "language", "en 0.6499", "en 0.65"),
     ]  # fmt: skip
     assert [row["bytes"] for row in removed] == [0, 5, len(PROSE), len(PROSE)]
 

@@ -70,6 +70,7 @@ def test_the_kernel_says_what_the_library_says_of_real_text(library: LanguageIde
     ],
 )
 def test_sentences_are_told_apart(text: str, language: str) -> None:
+    """With a probability that the default threshold lets pass."""
     found, score = identify(text)
     assert found == language
     assert 0.65 < score <= 1
@@ -77,10 +78,12 @@ def test_sentences_are_told_apart(text: str, language: str) -> None:
 
 
 def test_what_has_no_letters_has_no_language() -> None:
+    """Neither a language nor a probability."""
     assert [identify(text) for text in ("", "  ", "12 + 34 = 46", "!?")] == [("und", 0.0)] * 4
 
 
 def test_a_long_text_is_judged_by_its_start_middle_and_end() -> None:
+    """Three windows, whatever the length."""
     text = "a" * 5000 + "b" * 5000 + "c" * 5000
     assert set(sample(text)) == set("abc ")
     assert len(sample(text)) == 3 * WINDOW_CHARACTERS + 2

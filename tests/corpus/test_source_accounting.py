@@ -7,10 +7,15 @@ from typing import Any, get_args
 
 import pytest
 
+from rbt.config import to_table
 from rbt.corpus.clean import clean_text
-from rbt.corpus.config import SourceKind
+from rbt.corpus.config import SourceConfig, SourceKind
+from rbt.corpus.ingest import ingest_file
 from rbt.corpus.reading import Reading
 from rbt.corpus.sources import SOURCES
+from rbt.formats.parts import open_table
+from rbt.formats.quarantine import SCHEMA
+from rbt.stage import Task
 from rbt.storage import hash_file
 
 KINDS = {
@@ -72,3 +77,22 @@ def test_a_place_that_cannot_be_read_is_listed_without_a_record() -> None:
     assert reading.row.incoming.documents == 0
     assert reading.quarantined[0]["offset"] == 3
     assert len(reading.quarantined[0]["detail"]) == 500
+
+
+@pytest.mark.parametrize("kind", ["table", "bookcorpus"])
+def test_a_file_of_junk_is_counted_whole_and_listed_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Memory is bounded where every line is unreadable (another kind of file), and each line is in the ledger."""
+    monkeypatch.setattr("rbt.corpus.reading.LISTED_ERRORS", 7)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("no json\n" * 100 + '{"text": "One row."}\n', encoding="utf-8")
+    source = SourceConfig(kind, (str(path),))  # type: ignore[arg-type]
+    task = Task("t", {"origin": "rows.jsonl", "mojibake": False}, context={
+        "location": str(path), "source": to_table(source), "span": None,
+    })
+    output = ingest_file(task, tmp_path)
+    row = output.ledger.row("read", source.label)
+    assert row.other["quarantined"] == row.incoming.documents - row.outgoing.documents == 100
+    assert row.imbalance() == (0, 0)
+    assert open_table(tmp_path / "t.quarantine.arrow", SCHEMA).num_rows == 7

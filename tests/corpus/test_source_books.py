@@ -218,7 +218,7 @@ def test_chapters_come_in_the_order_of_the_spine(tmp_path: Path, read_source: An
 BOOKS = [{"title": f"Book {number}", "text": f"It began in {number}.\n\nIt ended."} for number in range(3)]
 
 
-@pytest.mark.parametrize("form", ["parquet", "jsonl", "jsonl.gz", "csv"])
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "jsonl.gz", "csv", "tsv"])
 def test_rows_of_whole_books_are_books(form: str, tmp_path: Path, read_source: Any) -> None:
     """The Hub's bookcorpusopen: title and text, in any table."""
     path = tmp_path / f"books.{form}"
@@ -228,6 +228,16 @@ def test_rows_of_whole_books_are_books(form: str, tmp_path: Path, read_source: A
     assert [document.title for document in outcome.documents] == [book["title"] for book in BOOKS]
     assert len({document.id for document in outcome.documents}) == 3
     assert outcome.reading.has_documents
+
+
+def test_what_a_table_of_books_leaves_out_is_counted(tmp_path: Path, read_source: Any) -> None:
+    """A date that is none costs no book, and the ledger has it."""
+    path = tmp_path / "books.parquet"
+    dates = pa.array([2**62] * 3, pa.timestamp("us"))
+    pq.write_table(pa.table({"text": [book["text"] for book in BOOKS], "date": dates}), path)
+    outcome = read_source(path, "bookcorpus")
+    assert outcome.texts == [book["text"] for book in BOOKS]
+    assert (outcome.reasons, outcome.reading.counts) == (["bad_value"], {"bad_values": 3})
 
 
 def test_columns_of_other_names_are_mapped(tmp_path: Path, read_source: Any) -> None:
@@ -244,9 +254,10 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     """Rows as the table that the suffix names."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".csv":
+    elif path.suffix in (".csv", ".tsv"):
+        delimiter = {".csv": ",", ".tsv": "\t"}[path.suffix]
         lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-        path.write_text("".join(",".join(f'"{value}"' for value in line) + "\n" for line in lines))
+        path.write_text("".join(delimiter.join(f'"{value}"' for value in line) + "\n" for line in lines))
     else:
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
         path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)

@@ -116,12 +116,22 @@ def test_the_recipe_overrides_what_name_and_rows_say(tmp_path: Path, read_source
 
 
 def test_books_in_rows_are_not_taken_for_sentences(tmp_path: Path, read_source: Any) -> None:
-    """One row with a line feed, or one longer than a sentence, is enough."""
+    """Rows with a line feed, or longer than a sentence, are books, even if most rows of the table are short."""
     for text in ("a\\nb", "word " * 500):
         table = tmp_path / "rows.jsonl"
-        table.write_text('{"text": "short"}\n' * 20 + f'{{"text": "{text}"}}\n')
+        table.write_text('{"text": "short"}\n' * 5 + f'{{"text": "{text}"}}\n')
         outcome = read_source(table, "bookcorpus")
-        assert (len(outcome.texts), outcome.reading.has_documents) == (21, True)
+        assert (len(outcome.texts), outcome.reading.has_documents) == (6, True)
+
+
+def test_a_few_odd_rows_do_not_make_a_table_of_sentences_one_of_books(tmp_path: Path, read_source: Any) -> None:
+    """The first hundred rows decide together: nine long ones are sentences that went wrong, ten are books."""
+    for odd, has_documents in ((9, False), (10, True)):
+        rows = ["A sentence ." for _ in range(200)]
+        rows[5 : 5 + odd] = ["A long row . " * 400] * odd
+        path = tmp_path / f"{odd}.parquet"
+        pq.write_table(pa.table({"text": rows}), path)
+        assert read_source(path, "bookcorpus").reading.has_documents == has_documents
 
 
 def test_damage_costs_the_line_it_cuts_alone(tmp_path: Path, read_source: Any) -> None:

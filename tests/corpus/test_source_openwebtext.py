@@ -125,6 +125,15 @@ def test_a_cut_outer_archive_keeps_the_inner_ones_before(tmp_path: Path, read_so
     assert set(outcome.reasons) == {"truncated"}
 
 
+def test_a_cut_tar_gives_no_half_page(tmp_path: Path, read_source: Any) -> None:
+    """The page that the cut goes through is listed, and those before it are whole."""
+    path = tmp_path / "subset.tar"
+    path.write_bytes(tar({f"{ONE}.txt": b"One.", f"{TWO}.txt": b"Two. " * 500})[: 3 * 512 + 700])
+    outcome = read_source(path, "openwebtext")
+    assert outcome.texts == ["One."]
+    assert outcome.reasons == ["truncated"]
+
+
 def test_a_page_above_the_limit_is_quarantined(
     tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ ROWS = [
     ],
 )
 def test_json_lines_become_documents(suffix: str, compress: Any, tmp_path: Path, read_source: Any) -> None:
+    """Compressed in any way, with ids by column or by offset."""
     path = tmp_path / f"letters.jsonl{suffix}"
     path.write_bytes(compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
     first, second = read_source(path, "table", name="letters").documents
@@ -48,6 +49,7 @@ def test_json_lines_become_documents(suffix: str, compress: Any, tmp_path: Path,
 
 
 def test_columns_are_renamed_by_the_recipe(tmp_path: Path, read_source: Any) -> None:
+    """A column that has our name and is not meant is not read."""
     path = tmp_path / "news.jsonl"
     path.write_text('{"key": "a", "body": "Text.", "text": "not this"}\n')
     [document] = read_source(path, "table", columns={"id": "key", "text": "body"}).documents
@@ -55,6 +57,7 @@ def test_columns_are_renamed_by_the_recipe(tmp_path: Path, read_source: Any) -> 
 
 
 def test_bad_lines_are_quarantined_by_offset(tmp_path: Path, read_source: Any) -> None:
+    """Each with its reason, and the lines around them stay."""
     path = tmp_path / "bad.jsonl"
     lines = [
         b'{"text": "Good."}',
@@ -85,6 +88,7 @@ def test_bad_lines_are_quarantined_by_offset(tmp_path: Path, read_source: Any) -
 
 
 def test_a_cut_table_keeps_its_whole_rows(tmp_path: Path, read_source: Any) -> None:
+    """The row that the cut goes through is given up, as the one damage."""
     for name in ("rows.jsonl.gz", "rows.csv.gz"):
         path = tmp_path / name
         rows = [f"sentence {number}" for number in range(5000)]
@@ -97,6 +101,7 @@ def test_a_cut_table_keeps_its_whole_rows(tmp_path: Path, read_source: Any) -> N
 
 
 def test_csv_with_quotes_and_line_feeds_is_read_row_by_row(tmp_path: Path, read_source: Any) -> None:
+    """A quoted field may hold anything, and bytes add up."""
     path = tmp_path / "table.csv"
     with path.open("w", newline="") as stream:
         csv.writer(stream).writerows([["id", "text"], ["1", 'a "b",\n\nc'], ["2", "d"]])
@@ -106,6 +111,7 @@ def test_csv_with_quotes_and_line_feeds_is_read_row_by_row(tmp_path: Path, read_
 
 
 def test_bad_csv_rows_are_quarantined(tmp_path: Path, read_source: Any) -> None:
+    """Each with its reason; a quote that is never closed costs what is behind it."""
     path = tmp_path / "table.csv"
     path.write_bytes(b'id,text\n1,good\n2\n3,"x"y\n4,\xff\n\n5,fine\n6,"never closed\n7,swallowed\n')
     outcome = read_source(path, "table")
@@ -114,6 +120,7 @@ def test_bad_csv_rows_are_quarantined(tmp_path: Path, read_source: Any) -> None:
 
 
 def test_a_long_field_is_read(tmp_path: Path, read_source: Any) -> None:
+    """The library's limit of 131,072 characters is lifted."""
     path = tmp_path / "table.csv"
     path.write_text("text\n" + "x" * 1_000_000 + "\n")
     assert len(read_source(path, "table").texts[0]) == 1_000_000
@@ -135,6 +142,7 @@ def test_a_csv_row_with_a_line_beyond_the_limit_is_quarantined(
 
 
 def test_parquet_is_read_in_batches(tmp_path: Path, read_source: Any) -> None:
+    """Over groups and batches, with ids by column and a row without text quarantined."""
     path = tmp_path / "table.parquet"
     texts = [f"text {number}" for number in range(3000)]
     texts[17] = None  # type: ignore[call-overload]
@@ -148,6 +156,7 @@ def test_parquet_is_read_in_batches(tmp_path: Path, read_source: Any) -> None:
 
 
 def test_a_broken_row_group_costs_itself_alone(tmp_path: Path, read_source: Any) -> None:
+    """The groups around it stay, and a file that is none is one record."""
     path = tmp_path / "table.parquet"
     texts = [f"text number {number}" for number in range(3000)]
     pq.write_table(pa.table({"text": texts}), path, row_group_size=1000, compression="zstd", use_dictionary=False)
@@ -165,6 +174,7 @@ def test_a_broken_row_group_costs_itself_alone(tmp_path: Path, read_source: Any)
 
 @given(data=st.binary(max_size=200), cuts=st.lists(st.integers(1, 20), max_size=20))
 def test_lines_join_to_the_bytes_they_came_from(data: bytes, cuts: list[int]) -> None:
+    """However the stream is cut into pieces, with numbers and offsets."""
     data = data.replace(b"\x0a\x0a", b"\n")
     starts = [0, *(sum(cuts[: n + 1]) for n in range(len(cuts)))]
     pieces = [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)]
@@ -176,6 +186,7 @@ def test_lines_join_to_the_bytes_they_came_from(data: bytes, cuts: list[int]) ->
 
 
 def test_a_line_beyond_the_limit_keeps_only_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines around it are whole."""
     monkeypatch.setattr("rbt.corpus.sources.text.MAXIMUM_LINE_BYTES", 10)
     lines = list(read_lines(RawStream(iter([b"0123456789\nab", b"x" * 9, b"\nlast"]))))
     assert [(line.data, line.size, line.too_large) for line in lines] == [
@@ -187,6 +198,7 @@ def test_a_line_beyond_the_limit_keeps_only_its_size(monkeypatch: pytest.MonkeyP
 
 @given(text=st.text(max_size=50), bad=st.sampled_from([b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f"]))
 def test_decoding_leaves_out_bad_bytes_and_nothing_else(text: str, bad: bytes) -> None:
+    """And says where the first of them is, with or without a mark."""
     text = text.lstrip("\ufeff")
     data = text.encode()
     assert decode(data) == (text, -1)
@@ -256,12 +268,13 @@ def test_dates_of_parquet_are_written_as_iso_8601(tmp_path: Path, read_source: A
 def test_a_date_beyond_those_of_python_costs_no_text(
     type: Any, good: str | None, bad: int, tmp_path: Path, read_source: Any
 ) -> None:
-    """The value is left out and told, the row stays."""
+    """The value is left out, told once and counted; the row stays."""
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"text": ["a", "b"], "date": pa.array([bad if good is None else 0, bad], type)}), path)
     outcome = read_source(path, "table")
     assert [(document.text, document.date) for document in outcome.documents] == [("a", good or ""), ("b", "")]
-    assert outcome.reasons == ["bad_value"] * (1 if good else 2)
+    assert outcome.reasons == ["bad_value"]
+    assert outcome.reading.counts == {"bad_values": 1 if good else 2}
     assert "'date'" in outcome.reading.quarantined[0]["detail"]
 
 

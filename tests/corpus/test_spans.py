@@ -102,6 +102,22 @@ def test_the_index_of_another_dump_is_not_believed(tmp_path: Path) -> None:
     assert_same_in_spans(path, "wikipedia", 5)
 
 
+def test_an_index_without_lines_is_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bomb beside the dump is not read as one line; the streams are searched instead."""
+    path, sizes = multistream(tmp_path, index=False), []
+    Path(spans.index_of(str(path))).write_bytes(bz2.compress(b"7" * 1_000_000))
+    readline = bz2.BZ2File.readline
+
+    def measured(*arguments: int) -> bytes:
+        line = readline(*arguments)  # type: ignore[arg-type]
+        sizes.append(len(line))
+        return line
+
+    monkeypatch.setattr(bz2.BZ2File, "readline", measured)
+    assert_same_in_spans(path, "wikipedia", 5)
+    assert 0 < max(sizes) <= spans.INDEX_LINE_BYTES
+
+
 def test_names_of_partial_dumps_and_their_indexes() -> None:
     """A part of a dump has the index with its own number and page range."""
     dump = "/d/enwiki-20200101-pages-articles-multistream1.xml-p1p41242.bz2"
@@ -190,6 +206,7 @@ def write_raw_files(folder: Path) -> Path:
 
 def test_a_corpus_of_split_files_is_the_corpus_of_whole_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same parts, removals and ledger, with one worker and with two; only the raw files' hashes differ."""
+    monkeypatch.setattr(spans, "SPAN_BYTES", 12_000)
     recipe = load_recipe(str(write_raw_files(tmp_path)), ())
     split_in_two = build_corpus(recipe, tmp_path / "two", LocalEngine(2))
     split = build_corpus(recipe, tmp_path / "one", LocalEngine(1))
@@ -203,8 +220,9 @@ def test_a_corpus_of_split_files_is_the_corpus_of_whole_ones(tmp_path: Path, mon
     assert whole.ledger.row("read", "wikipedia").other["files"] == 2
 
 
-def test_a_moved_split_file_is_recognized_by_its_content(tmp_path: Path) -> None:
+def test_a_moved_split_file_is_recognized_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """New time stamps make the file be hashed in the same spans, once; then its new stamp is known."""
+    monkeypatch.setattr(spans, "SPAN_BYTES", 12_000)
     recipe = load_recipe(str(write_raw_files(tmp_path)), ())
     build_corpus(recipe, tmp_path / "corpus", LocalEngine(1))
     for path in tmp_path.glob("rows.*"):

@@ -105,7 +105,7 @@ def test_the_list_is_what_an_obvious_loop_makes(
     dumps: tuple[list[str], list[dict[str, Any]]], tmp_path: Path, links: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Karma summed over dumps and spellings, however the links are cut into runs and parts."""
-    monkeypatch.setattr("rbt.corpus.urls_dumps.run_batches.__defaults__", (links,))
+    monkeypatch.setattr("rbt.corpus.urls_dumps.run_batches.__defaults__", (links, 1 << 26))
     monkeypatch.setattr("rbt.corpus.urls_sum.PART_LINKS", links * 8)
     paths, submissions = dumps
     out = tmp_path / "urls"

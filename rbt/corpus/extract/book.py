@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from rbt.corpus.extract.gutenberg import Stripped, strip_gutenberg
 
@@ -38,11 +39,27 @@ def mend_headings(text: str) -> str:
 
 
 def join_paragraphs(text: str) -> str:
-    """Blocks between blank lines become paragraphs where lines are hard-wrapped; else every line is one."""
+    """Blocks between blank lines become paragraphs where lines are hard-wrapped; else every line is one.
+
+    Where more paragraphs of a hard-wrapped book begin by an indented line than by a blank one, these begin them too.
+    """
     blocks = [block.splitlines() for block in _BLANK_LINES.split(text.strip("\n")) if block.strip()]
     if is_hard_wrapped(blocks):
+        indented = [part for block in blocks for part in _split_at_indents(block)]
+        blocks = indented if len(indented) > 2 * len(blocks) else blocks
         return "\n\n".join(" ".join(line.strip() for line in block) for block in blocks)
     return "\n\n".join(line.strip() for block in blocks for line in block if line.strip())
+
+
+def _split_at_indents(block: list[str]) -> list[list[str]]:
+    """The lines of a block from one that is indented behind one that is not to the next such."""
+    lines = enumerate(pairwise(block), start=1)
+    starts = [place for place, (before, line) in lines if _is_indented(line) and not _is_indented(before)]
+    return [block[start:stop] for start, stop in pairwise([0, *starts, len(block)])]
+
+
+def _is_indented(line: str) -> bool:
+    return line[:1] in (" ", "\t")
 
 
 def is_hard_wrapped(blocks: list[list[str]]) -> bool:

@@ -23,6 +23,7 @@ from rbt.corpus.extract.markup import (
     Walk,
     decode_markup,
     local_name,
+    outermost,
     parse_xml,
     prepare,
     walk_html,
@@ -48,6 +49,7 @@ DROPPED_TYPES = frozenset(
     doc-toc doc-cover doc-noteref doc-footnote doc-endnote doc-endnotes doc-pagebreak doc-pagelist""".split()
 )
 DROPPED_CLASSES = frozenset("pagenum pageno pagenumber pagebreak pg-boilerplate noteref fnanchor".split())
+LOOKED_AT = 20  # titles and dates of a package; one may hold all the others
 CONTENTS_LINKS = 0.8  # share of a chapter's characters that are links, from which on it is a table of contents
 MARKS = {"td": " ", "th": " "}
 _DATE = re.compile(r"([12]\d{3})(-\d\d(?:-\d\d)?)?(?!\d)")
@@ -90,12 +92,11 @@ def find_package(container: bytes) -> str:
 def encrypted_members(encryption: bytes) -> set[str]:
     """Names of the members that META-INF/encryption.xml calls encrypted, mangled fonts left out."""
     found = set()
-    for data in _tree(encryption).iter():
-        if local_name(data.tag) == "EncryptedData":
-            inner = {local_name(element.tag): element for element in data.iter()}
-            method, reference = inner.get("EncryptionMethod"), inner.get("CipherReference")
-            if reference is not None and (method is None or method.get("Algorithm") not in FONT_MANGLING):
-                found.add(unquote(reference.get("URI") or "").lstrip("/"))
+    for data in outermost(_tree(encryption), "EncryptedData"):
+        inner = {local_name(element.tag): element for element in data.iter()}
+        method, reference = inner.get("EncryptionMethod"), inner.get("CipherReference")
+        if reference is not None and (method is None or method.get("Algorithm") not in FONT_MANGLING):
+            found.add(unquote(reference.get("URI") or "").lstrip("/"))
     return found
 
 
@@ -117,10 +118,11 @@ def parse_package(data: bytes, path: str) -> Package:
         if (name := _resolve(folder, item.get("href", ""))) not in left_out
         and "nav" not in item.get("properties", "").split()
     ]
-    title = next((found for element in elements.get("title", []) if (found := words_of(element))), "")
+    title = next((found for element in elements.get("title", [])[:LOOKED_AT] if (found := words_of(element))), "")
     once = tuple(dict.fromkeys(chapters))
     unknown = tuple(itemref.get("idref", "") for itemref, item in spine if item is None)
-    return Package(title, _date(elements.get("date", [])), once, len(nonlinear), len(linear) - len(chapters), unknown)
+    date = _date(elements.get("date", [])[:LOOKED_AT])
+    return Package(title, date, once, len(nonlinear), len(linear) - len(chapters), unknown)
 
 
 def _tree(data: bytes) -> Any:

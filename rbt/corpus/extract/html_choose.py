@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from rbt.corpus.extract.html_scan import (
     CHARACTERS,
@@ -47,6 +46,7 @@ from rbt.corpus.extract.html_words import (
     TABLE,
     UNLIKELY,
 )
+from rbt.kernels import inline_kernel, kernel
 
 Int32 = npt.NDArray[np.int32]
 Float64 = npt.NDArray[np.float64]
@@ -74,17 +74,17 @@ TAIL_LINK_SHARE = 0.3  # of a block that may end an article
 LEAD_LEAST = 30.0
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _link_share(block: Any) -> Any:
     return block[LINKED] / max(block[CHARACTERS], 1)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _size(block: Any) -> Any:
     return block[CHARACTERS] + block[WORDS] - 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def is_linked(block: Int32) -> bool:
     """Whether a block is links more than prose."""
     share = _link_share(block)
@@ -92,7 +92,7 @@ def is_linked(block: Int32) -> bool:
     return share > LINK_SHARE and (not sentences or block[FLAGS] & EMPHASIS != 0)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _is_prose(block: Any, paragraph: Any) -> Any:
     size = _size(block)
     if block[ENDED] and (size >= SENTENCE or block[WORDS] > 2):
@@ -100,7 +100,7 @@ def _is_prose(block: Any, paragraph: Any) -> Any:
     return size >= LONG or (paragraph and size >= PARAGRAPH_LEAST)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def weigh(blocks: Int32, elements: Int32) -> Float64:
     """Characters in favor of an article around each block, float64 (b,)."""
     weights = np.zeros(len(blocks), np.float64)
@@ -119,7 +119,7 @@ def weigh(blocks: Int32, elements: Int32) -> Float64:
     return weights
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sums_before(weights: Float64, positive: bool, left_out: Bool, blocks: Int32) -> Float64:
     """Sums of the weights before each block, (b + 1,), without those left out, and of the positive ones only or all."""
     sums = np.zeros(len(weights) + 1, np.float64)
@@ -129,13 +129,13 @@ def sums_before(weights: Float64, positive: bool, left_out: Bool, blocks: Int32)
     return sums
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def is_left_out(block: Any, left_out: Any) -> Any:
     """Whether a block lies in an element left out."""
     return block[ELEMENT] >= 0 and left_out[block[ELEMENT]]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def leave_out(blocks: Int32, elements: Int32, weights: Float64, reasons: int) -> Bool:
     """Which elements are beside the article, bool (e,); `reasons`: BESIDE or a part of it."""
     left_out = np.zeros(len(elements), np.bool_)
@@ -154,7 +154,7 @@ def leave_out(blocks: Int32, elements: Int32, weights: Float64, reasons: int) ->
     return left_out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _leave_out_teaser(elements: Int32, prose: Float64, element: int, left_out: Bool) -> None:
     for _ in range(3):
         if element < 0 or elements[element, OWN] & _SPOKEN_FOR:
@@ -165,7 +165,7 @@ def _leave_out_teaser(elements: Int32, prose: Float64, element: int, left_out: B
         element = elements[element, PARENT]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def best_element(elements: Int32, sums: Float64, prose: Float64) -> int:
     """The element with the greatest sum times its factor, the last of equals, grown; -1 where none is above zero."""
     best, most = -1, 0.0
@@ -185,12 +185,12 @@ def best_element(elements: Int32, sums: Float64, prose: Float64) -> int:
     return best
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _within(prose: Any, element: Any) -> Any:
     return prose[element[END]] - prose[element[FIRST]]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def choose(blocks: Int32, elements: Int32, titles: Bool, reasons: int) -> Bool:
     """Which blocks are the article, bool (b,).
 
@@ -220,7 +220,7 @@ def choose(blocks: Int32, elements: Int32, titles: Bool, reasons: int) -> Bool:
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _drop_bare_headings(blocks: Int32, kept: Bool, first: int, end: int) -> None:
     """A heading goes with the blocks under it when none of them is kept."""
     bare, lost = True, False
@@ -234,7 +234,7 @@ def _drop_bare_headings(blocks: Int32, kept: Bool, first: int, end: int) -> None
             lost = True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _keep_lead(weights: Float64, titles: Bool, kept: Bool, first: int) -> None:
     """Keep the prose between the page's main heading and the article."""
     heading = first - 1

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from rbt.corpus.extract.html_tokens import (
     AMPERSAND,
@@ -56,6 +55,7 @@ from rbt.corpus.extract.html_words import (
     tag_table,
     word_table,
 )
+from rbt.kernels import inline_kernel, kernel
 
 UInt8 = npt.NDArray[np.uint8]
 UInt64 = npt.NDArray[np.uint64]
@@ -99,7 +99,7 @@ def scan_html(html: str) -> Scan:
     return Scan(data, text[: ends[0]], blocks[: ends[1]], elements[: ends[2]], facts[: ends[3]])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scan(
     data: UInt8, tables: Any, stack: Int32, text: UInt8, blocks: Int32, elements: Int32, facts: Int32, at: Any
 ) -> None:
@@ -123,7 +123,7 @@ def scan(
         _close(stack, text, blocks, elements, at)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _text(data: UInt8, place: int, stop: int, stack: Int32, text: UInt8, at: Any, escape: Any) -> int:
     """Append a run of text that ends at `<` or `stop`; `escape` is its escape character (0: none, and `<` is text)."""
     flags = stack[at[_DEPTH], 0]
@@ -150,7 +150,7 @@ def _text(data: UInt8, place: int, stop: int, stack: Int32, text: UInt8, at: Any
     return place
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _append(byte: Any, flags: Any, text: Any, at: Any) -> None:
     written = at[_WRITTEN]
     if at[_SPACE] and written > at[_BEGAN] and text[written - 1] != LINE_FEED:
@@ -165,7 +165,7 @@ def _append(byte: Any, flags: Any, text: Any, at: Any) -> None:
             at[_LINKED] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _start_tag(
     data: UInt8, place: int, size: int, tables: Any, stack: Int32, text: UInt8, blocks: Int32, elements: Int32,
     facts: Int32, at: Any,
@@ -192,7 +192,7 @@ def _start_tag(
     return place
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _open(tag: Any, named: Any, name: Any, stack: Any, text: Any, blocks: Any, elements: Any, at: Any) -> None:
     depth = at[_DEPTH]
     outer, element = stack[depth, 0], stack[depth, 1]
@@ -216,7 +216,7 @@ def _open(tag: Any, named: Any, name: Any, stack: Any, text: Any, blocks: Any, e
     stack[depth + 1, 2] = np.int32(name & np.uint64(0x7FFFFFFF))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _end_tag(data: UInt8, place: int, stack: Int32, text: UInt8, blocks: Int32, elements: Int32, at: Any) -> int:
     """Close the open element if it has the end tag's name: those of void elements in SVG have never been opened."""
     place, name = read_name(data, place + 2, len(data))
@@ -225,7 +225,7 @@ def _end_tag(data: UInt8, place: int, stack: Int32, text: UInt8, blocks: Int32, 
     return min(place + 1, len(data))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _close(stack: Int32, text: UInt8, blocks: Int32, elements: Int32, at: Any) -> None:
     depth = at[_DEPTH]
     element = stack[depth, 1]
@@ -235,7 +235,7 @@ def _close(stack: Int32, text: UInt8, blocks: Int32, elements: Int32, at: Any) -
     at[_DEPTH] = depth - 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _break(stack: Int32, text: UInt8, blocks: Int32, at: Any) -> None:
     """A line break; the second in a row ends the block, except in preformatted text."""
     written = at[_WRITTEN]
@@ -249,7 +249,7 @@ def _break(stack: Int32, text: UInt8, blocks: Int32, at: Any) -> None:
     at[_WRITTEN] = written + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _flush(stack: Int32, text: UInt8, blocks: Int32, at: Any) -> None:
     """End the block at hand, if it has any text."""
     start, stop = at[_BEGAN], at[_WRITTEN]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from rbt.corpus.extract.html_words import HASH_BASIS, HIDDEN, NAMES, REFERENCE, extend, hash_word, look_up
+from rbt.kernels import inline_kernel, kernel
 
 UInt8 = npt.NDArray[np.uint8]
 UInt64 = npt.NDArray[np.uint64]
@@ -26,13 +26,13 @@ SENTENCE_ENDS = tuple(int.from_bytes(sign.encode(), "big") for sign in ".!?:;…
 CLOSERS = tuple(int.from_bytes(sign.encode(), "big") for sign in "\"')]”“’»«」』）")
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def is_space(byte: Any) -> Any:
     """Whether HTML folds this byte."""
     return byte == 32 or (9 <= byte <= 13 and byte != 11)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def pass_comment(data: Any, place: Any, size: Any) -> Any:
     """The place behind a comment, document type or processing instruction."""
     long = place + 3 < size and data[place + 2] == HYPHEN and data[place + 3] == HYPHEN
@@ -44,7 +44,7 @@ def pass_comment(data: Any, place: Any, size: Any) -> Any:
     return size
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def read_escape(data: Any, place: Any, stop: Any) -> Any:
     """(byte, place behind it) of the escape whose `&` stands before `place`: &amp; &lt; &gt; or &nbsp;."""
     end = place
@@ -57,7 +57,7 @@ def read_escape(data: Any, place: Any, stop: Any) -> Any:
     return (AMPERSAND if end - place == 3 else BLANK), end + 1
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def read_name(data: Any, place: Any, size: Any) -> Any:
     """(place behind it, hash) of a tag's name."""
     state = HASH_BASIS
@@ -67,7 +67,7 @@ def read_name(data: Any, place: Any, size: Any) -> Any:
     return place, state
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def read_attributes(data: UInt8, place: int, size: int, tables: Any) -> tuple[int, int]:
     """(place behind the tag, flags that its attributes give it)."""
     flags = 0
@@ -93,7 +93,7 @@ def read_attributes(data: UInt8, place: int, size: int, tables: Any) -> tuple[in
     return min(place + 1, size), flags
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _words(data: UInt8, place: int, stop: int, keys: UInt64, values: Int32) -> int:
     """The flags of the words in an attribute's value, and of words that stand side by side, written as one."""
     flags = 0
@@ -118,7 +118,7 @@ def _words(data: UInt8, place: int, stop: int, keys: UInt64, values: Int32) -> i
     return flags
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _hides(data: UInt8, place: int, stop: int, kind: int) -> int:
     """HIDDEN by the attribute alone (`hidden`), or by the value of `style` or `aria-hidden` without its spaces."""
     if kind & HIDDEN:
@@ -134,7 +134,7 @@ def _hides(data: UInt8, place: int, stop: int, kind: int) -> int:
     return 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_raw_end(data: UInt8, place: int, size: int, name: int) -> int:
     """Where the end tag of a raw text element begins, whose name stands at `name`."""
     length = 0
@@ -151,7 +151,7 @@ def find_raw_end(data: UInt8, place: int, size: int, name: int) -> int:
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_words(text: UInt8, start: int, stop: int) -> int:
     """Runs of spaces in text[start:stop], and one."""
     words = 1
@@ -160,7 +160,7 @@ def count_words(text: UInt8, start: int, stop: int) -> int:
     return words
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ends_sentence(text: UInt8, start: int, stop: int) -> bool:
     """Whether the last character of text[start:stop], closing quotes and brackets aside, is a full stop or its like."""
     while stop > start:

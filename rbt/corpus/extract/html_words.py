@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from rbt.kernels import inline_kernel
 
 UInt64 = npt.NDArray[np.uint64]
 Int32 = npt.NDArray[np.int32]
@@ -90,13 +91,13 @@ _PRIME = np.uint64(0x100000001B3)
 _BUCKETS = 4096
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def extend(state: Any, byte: Any) -> Any:
     """The hash of a word with one byte more."""
     return (state ^ np.uint64(byte)) * _PRIME
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def look_up(keys: Any, values: Any, key: Any) -> Any:
     """The flags of a hashed word, 0 where it is not in the table."""
     bucket = key & np.uint64(_BUCKETS - 1)

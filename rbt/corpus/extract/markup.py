@@ -160,6 +160,17 @@ def local_name(tag: Any) -> str:
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
+def outermost(root: Any, name: str) -> list[Any]:
+    """The elements of a name that are inside no other of that name, in order; linear, however deep they nest."""
+    found: list[Any] = []
+    walk = etree.iterwalk(root, events=("start",))
+    for _, element in walk:
+        if local_name(element.tag) == name:
+            found.append(element)
+            walk.skip_subtree()
+    return found
+
+
 def words_of(element: Any) -> str:
     """All text of an element of a tree, on one line."""
     return " ".join("".join(element.itertext()).split())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from lxml import etree
@@ -22,6 +23,7 @@ from rbt.corpus.extract.markup import (
     Walk,
     decode_markup,
     local_name,
+    outermost,
     parse_xml,
     prepare,
     walk_xml,
@@ -42,6 +44,7 @@ EDITION = re.compile(r"\s*:\s*[^:]{0,60}\bedition\s*$", re.IGNORECASE)
 _YEAR = re.compile(r"(?<!\d)(?:1[0-9]|20)\d\d(?:-\d\d(?:-\d\d)?)?(?!\d)")
 _WORD = re.compile(r"\w+")
 _HYPHENATED = re.compile("\\w[-\u2010\u00ad\u00ac]$")
+LOOKED_AT = 20  # elements of a name in the header; one may hold all the others
 _REACH = 60  # characters on either side of a page break in which half a word is looked for
 
 
@@ -66,7 +69,7 @@ def extract_tei(data: bytes) -> TeiBook | None:
         return None
     _mark_worse_readings(root)
     paragraphs: list[str] = []
-    for body in _outermost(root, "body"):
+    for body in outermost(root, "body"):
         walk = Walk(BLOCKS, frozenset({"l"}), _drops, MARKS)
         walk_xml(body, walk)
         paragraphs += walk.paragraphs
@@ -85,10 +88,6 @@ def _mark_worse_readings(root: Any) -> None:
             line_break.tag = "pb"
 
 
-def _outermost(root: Any, name: str) -> list[Any]:
-    return root.xpath(f".//*[local-name()='{name}'][not(ancestor::*[local-name()='{name}'])]")  # type: ignore[no-any-return]
-
-
 def _drops(tag: str, attributes: Attributes) -> bool:
     return tag in DROPPED or (tag == "ref" and "note" in attributes.get("type", "").lower())
 
@@ -98,13 +97,14 @@ def _header(root: Any) -> tuple[str, str]:
     titles = root.xpath("(.//*[local-name()='titleStmt'])[1]/*[local-name()='title']")
     title = next((EDITION.sub("", words) for element in titles if (words := words_of(element))), "")
     sources = root.xpath(".//*[local-name()='sourceDesc']")[:1]
-    first = [bibl for source in sources for bibl in source.iter() if bibl.get("type") == "firstEdition"]
+    editions = (bibl for source in sources for bibl in source.iter() if bibl.get("type") == "firstEdition")
+    first = list(islice(editions, LOOKED_AT))
     return title, next((date for part in [*first, *sources] if (date := _find_date(part))), "")
 
 
 def _find_date(part: Any) -> str:
-    for element in part.iter():
-        if local_name(element.tag) == "date" and (match := _YEAR.search(element.get("when") or words_of(element))):
+    for element in islice(part.iter("{*}date"), LOOKED_AT):
+        if (match := _YEAR.search(element.get("when") or words_of(element))):
             return match[0]
     return ""
 

@@ -19,6 +19,7 @@ from rbt.corpus.extract.wikitext_measures import (
     fraction,
     height,
     ordinal,
+    power,
     power_of_ten,
     value_with_unit,
 )
@@ -140,8 +141,8 @@ TEMPLATES: dict[str, Render] = {
     **dict.fromkeys(("convert", "cvt", "convinfobox"), convert),
     "height": height,
     **dict.fromkeys(
-        """nowrap nobr nobreak small smaller big larger abbr tooltip sic sup sub linktext mvar math em strong sc var
-        smallcaps kbd code mono vanchor notatypo noitalic unicode polytonic nastaliq hebrew script tt samp chem2 su
+        """nowrap nobr nobreak small smaller big larger abbr tooltip sic sub smallsub linktext mvar math em strong sc
+        var smallcaps kbd code mono vanchor notatypo noitalic unicode polytonic nastaliq hebrew script tt samp chem2 su
         flag flagu flagcountry nobold typo nq tq bold italic bigmath smallmath overline underline native ipalink
         wikt-lang chinese respelling abbrlink ins del nbspm strikethrough midsize""".split(),
         first,
@@ -171,7 +172,7 @@ TEMPLATES: dict[str, Render] = {
     ),
     **dict.fromkeys(("frac", "fraction", "sfrac"), fraction),
     **dict.fromkeys(("val", "nts", "formatnum"), value_with_unit),
-    **dict.fromkeys(("e", "10^"), power_of_ten),
+    **{"e": power_of_ten, "10^": power, **dict.fromkeys(("sup", "smallsup"), around("<sup>", "</sup>"))},
     **dict.fromkeys(("ordinal", "ord"), ordinal),
     **dict.fromkeys(("gaps", "chem", "ce"), digits),
     **dict.fromkeys(("sqrt", "radic", "surd"), around("√")),
@@ -204,7 +205,7 @@ TEMPLATES: dict[str, Render] = {
     **dict.fromkeys(("'", "`", "apostrophe"), constant("&#39;")),  # as it is it could close italics
     **{name: constant(name.replace("'", "&#39;")) for name in ("' \"", "\" '", "'\"", "\"'", "'s")},
     **{"=": constant("="), "!": constant("&#124;"), "okina": constant("ʻ"), "minus": constant("−")},
-    **{"pm": constant("±"), "times": constant("×"), "ayin": constant("ʿ")},
+    **{"eqm": constant("⇌"), "pm": constant("±"), "times": constant("×"), "ayin": constant("ʿ")},
     **{"pi": constant("π"), "\\": constant(" / "), "(": constant("("), ")": constant(")"), "shy": constant("")},
     **{"flat": constant("♭"), "sharp": constant("♯"), "natural": constant("♮")},
     "music": lambda positional, named: {"flat": "♭", "b": "♭", "sharp": "♯", "#": "♯", "natural": "♮"}.get(

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from rbt.corpus.extract.wikitext_marks import (
     CLOSE,
@@ -40,6 +39,7 @@ from rbt.corpus.extract.wikitext_marks import (
     is_blank_line,
     is_heading,
 )
+from rbt.kernels import kernel
 
 MAXIMUM_DEPTH = LESS  # of nested templates, tables and links; the brackets of deeper ones are dropped
 _TEMPLATE, _LINK, _MEDIA, _TABLE = range(4)
@@ -55,7 +55,7 @@ class Names(NamedTuple):
     media: UInt64  # namespaces whose links are no text
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _name_stop(data: UInt8, start: int) -> int:
     """Where the name that starts at `start` ends: at a bracket, a pipe, a mark, or the limit."""
     stop = min(len(data), start + MAXIMUM_NAME_BYTES)
@@ -66,7 +66,7 @@ def _name_stop(data: UInt8, start: int) -> int:
     return stop
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _carries_text(data: UInt8, start: int, stop: int, names: Names) -> bool:
     for place in range(start, stop):
         byte = data[place]
@@ -78,7 +78,7 @@ def _carries_text(data: UInt8, start: int, stop: int, names: Names) -> bool:
     return ended and find_hash(names.templates, hash_name(data, start, stop)) >= 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_media(data: UInt8, start: int, names: Names) -> bool:
     for place in range(start, _name_stop(data, start)):
         if data[place] == COLON:
@@ -86,7 +86,7 @@ def _is_media(data: UInt8, start: int, names: Names) -> bool:
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _table_bracket(data: UInt8, start: int) -> tuple[int, int]:
     """(kind, place behind) of the {| or |} that the line from `start` begins with: kind 1 opens, 2 closes, else 0."""
     place = start
@@ -101,7 +101,7 @@ def _table_bracket(data: UInt8, start: int) -> tuple[int, int]:
     return 0, start
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _opening(kinds: UInt8, depth: int, template: bool, link: bool) -> int:
     """The frame that a closing bracket closes: the nearest of its kind, for templates and links within its table."""
     for frame in range(depth - 1, -1, -1):
@@ -113,7 +113,7 @@ def _opening(kinds: UInt8, depth: int, template: bool, link: bool) -> int:
     return -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pipe(out: UInt8, start: int, stop: int) -> int:
     """The first pipe of out[start:stop] outside of templates that carry text; -1 without one."""
     depth = 0
@@ -125,7 +125,7 @@ def _pipe(out: UInt8, start: int, stop: int) -> int:
     return -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_language(out: UInt8, start: int, stop: int) -> bool:
     """Whether out[start:stop] begins like a link to another language: `xx:`, `xxx:`, `xx-yy:`."""
     length = parts = 0
@@ -143,7 +143,7 @@ def _is_language(out: UInt8, start: int, stop: int) -> bool:
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _render_link(out: UInt8, start: int, size: int) -> int:
     """Turn out[start + 1:size], what stands in a link behind its mark, to the link's text; the size then."""
     pipe = _pipe(out, start + 1, size)
@@ -170,7 +170,7 @@ def _render_link(out: UInt8, start: int, size: int) -> int:
     return start + stop - begin
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _close(
     kind: Any, data: UInt8, opened: int, out: UInt8, start: int, size: int, names: Names
 ) -> tuple[int, int]:
@@ -190,7 +190,7 @@ def _close(
     return start + 1, stop
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _bracket(data: UInt8, place: int, at_line: bool) -> tuple[int, int, int]:
     """(kind that opens at `place` or -1, kind that closes or -1, place behind)."""
     if at_line:
@@ -207,7 +207,7 @@ def _bracket(data: UInt8, place: int, at_line: bool) -> tuple[int, int, int]:
     return -1, -1, place + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def resolve_brackets(data: UInt8, names: Names) -> tuple[UInt8, Int32]:
     """The text with its links resolved, and the spans of the names of templates that were dropped from it.
 

@@ -2,13 +2,14 @@
 
     uint8 (n,) ──strip_inline──> uint8 (m,)
 
-Tags, external links, switches, and quotes that are italics or bold go; tags of blocks leave line breaks.
+Tags, external links, switches, and quotes that are italics or bold go; tags of blocks leave line breaks. An exponent
+stays apart from its base: 10<sup>6</sup> is 10⁶, since 106 is another number; an index is H2O.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+import numpy.typing as npt
 
 from rbt.corpus.extract.wikitext_marks import (
     APOSTROPHE,
@@ -30,16 +31,29 @@ from rbt.corpus.extract.wikitext_marks import (
     find_hash,
     hash_table,
     is_blank,
+    lower,
 )
 from rbt.corpus.extract.wikitext_tags import tag_end, tag_name_hash
+from rbt.kernels import kernel
+
+Int64 = npt.NDArray[np.int64]
 
 BREAKS = {  # tags that stand for something; all others leave nothing
     "blockquote": 1, "p": 1, "div": 1, "poem": 1, "center": 1, "ul": 1, "ol": 1, "dl": 1, "hr": 1, "br": 2,
-    "li": 3, "dd": 3, "dt": 3, "h1": 3, "h2": 3, "h3": 3, "h4": 3, "h5": 3, "h6": 3,
-}  # 1 a new paragraph, 2 a blank, 3 a new line that is no paragraph (a list, a heading)
+    "li": 3, "dd": 3, "dt": 3, "h1": 3, "h2": 3, "h3": 3, "h4": 3, "h5": 3, "h6": 3, "sup": 4,
+}  # 1 a new paragraph, 2 a blank, 3 a new line that is no paragraph (a list, a heading), 4 an exponent
 _SCHEMES = ("http:", "https:", "ftp:", "mailto:", "//")
 _SCHEME_BYTES = np.frombuffer("".join(_SCHEMES).encode(), np.uint8)
 _SCHEME_STARTS = np.cumsum([0, *map(len, _SCHEMES)])
+_RAISED = {  # signs of an exponent as they are written, and as they are raised
+    **dict(zip("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", strict=True)),
+    "\u2212": "⁻", "&minus;": "⁻", "&#8722;": "⁻", "&#x2212;": "⁻",
+}
+_WRITTEN_BYTES = np.frombuffer("".join(_RAISED).encode(), np.uint8)
+_WRITTEN_STARTS = np.cumsum([0, *(len(sign.encode()) for sign in _RAISED)])
+_RAISED_BYTES = np.frombuffer("".join(_RAISED.values()).encode(), np.uint8)
+_RAISED_STARTS = np.cumsum([0, *(len(sign.encode()) for sign in _RAISED.values())])
+_MAXIMUM_EXPONENT = 8  # signs
 _INLINE = np.zeros(256, np.bool_)
 _INLINE[[*b"<[]'_", LINK]] = True
 
@@ -51,26 +65,29 @@ def break_table() -> tuple[UInt64, Int32]:
     return np.array(hashes, np.uint64), np.array([meanings[key] for key in hashes], np.int32)
 
 
-@njit(nogil=True, cache=True)
-def _scheme_end(data: UInt8, place: int) -> int:
-    """Behind the scheme of a URL that starts at `place`; -1 where none does."""
-    for number in range(len(_SCHEME_STARTS) - 1):
-        length = _SCHEME_STARTS[number + 1] - _SCHEME_STARTS[number]
+@kernel
+def _word_at(data: UInt8, place: int, words: UInt8, starts: Int64) -> tuple[int, int]:
+    """(number of the word that stands at `place`, place behind it), or -1 for each; upper case is as good as lower.
+
+    The words, in lower case, stand in a row; `starts` is where each starts, and the end.
+    """
+    for number in range(len(starts) - 1):
+        length = starts[number + 1] - starts[number]
         matched = 0
         while (
             matched < length and place + matched < len(data)
-            and (data[place + matched] | 32) == (_SCHEME_BYTES[_SCHEME_STARTS[number] + matched] | 32)
+            and lower(data[place + matched]) == words[starts[number] + matched]
         ):
             matched += 1
         if matched == length:
-            return place + matched
-    return -1
+            return number, place + matched
+    return -1, -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _external_link(data: UInt8, place: int) -> tuple[int, int]:
     """(start of the label, place of the "]") of the external link that starts with the "[" at `place`, or (-1, -1)."""
-    start = _scheme_end(data, place + 1)
+    start = _word_at(data, place + 1, _SCHEME_BYTES, _SCHEME_STARTS)[1]
     if start < 0:
         return -1, -1
     while start < len(data) and data[start] > 32 and data[start] not in (SQUARE_OPEN, SQUARE_CLOSE, LESS, GREATER, GAP):
@@ -83,7 +100,7 @@ def _external_link(data: UInt8, place: int) -> tuple[int, int]:
     return (start, stop) if stop < len(data) and data[stop] == SQUARE_CLOSE else (-1, -1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _switch_end(data: UInt8, place: int) -> int:
     """Behind the switch (__NOTOC__) that starts at `place`; -1 where none does."""
     stop = place + 2
@@ -94,13 +111,13 @@ def _switch_end(data: UInt8, place: int) -> int:
     return stop + 2 if data[stop] == UNDERSCORE and data[stop + 1] == UNDERSCORE else -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _write_break(meaning: int, closing: bool, out: UInt8, size: int) -> int:
     """Write what a tag stands for; the size of `out` then."""
     if meaning == 2:
         out[size] = BLANK
         return size + 1
-    if meaning == 0:
+    if meaning in (0, 4):
         return size
     out[size] = out[size + 1] = NEWLINE
     if meaning == 3 and not closing:
@@ -109,7 +126,21 @@ def _write_break(meaning: int, closing: bool, out: UInt8, size: int) -> int:
     return size + 2
 
 
-@njit(nogil=True, cache=True)
+@kernel
+def _write_exponent(data: UInt8, place: int, out: UInt8, size: int) -> tuple[int, int]:
+    """Raise the signs at `place` where a <sup> holds nothing else: (place behind them, size of `out`) then."""
+    begin, written = place, size
+    for _ in range(_MAXIMUM_EXPONENT):
+        number, behind = _word_at(data, place, _WRITTEN_BYTES, _WRITTEN_STARTS)
+        if number < 0:
+            break
+        written = copy(_RAISED_BYTES, _RAISED_STARTS[number], _RAISED_STARTS[number + 1], out, written)
+        place = behind
+    closed = place + 1 < len(data) and data[place] == LESS and data[place + 1] == SLASH
+    return (place, written) if closed else (begin, size)
+
+
+@kernel
 def _markup_end(data: UInt8, place: int) -> tuple[int, int]:
     """(behind the markup at `place`, "]" of an external link), each -1 where there is none."""
     byte = data[place]
@@ -126,10 +157,10 @@ def _markup_end(data: UInt8, place: int) -> tuple[int, int]:
     return place, -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def strip_inline(data: UInt8, hashes: UInt64, meanings: Int32) -> UInt8:
     """The text without tags, external links, switches, and quotes that are italics and bold."""
-    out = np.empty(len(data), np.uint8)
+    out = np.empty(2 * len(data), np.uint8)  # raised signs are longer
     place = size = 0
     link_close = -1
     while place < len(data):
@@ -147,7 +178,10 @@ def strip_inline(data: UInt8, hashes: UInt64, meanings: Int32) -> UInt8:
                 size += 1
         elif byte == LESS:
             known = find_hash(hashes, tag_name_hash(data, place)[0])
-            size = _write_break(meanings[known] if known >= 0 else 0, data[place + 1] == SLASH, out, size)
+            meaning = meanings[known] if known >= 0 else 0
+            if meaning == 4 and data[place + 1] != SLASH and data[behind - 2] != SLASH:
+                behind, size = _write_exponent(data, behind, out, size)
+            size = _write_break(meaning, data[place + 1] == SLASH, out, size)
         elif byte == SQUARE_OPEN:
             link_close = close
         elif byte == APOSTROPHE:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from rbt.corpus.extract.wikitext_marks import (
     APOSTROPHE,
@@ -42,6 +41,7 @@ from rbt.corpus.extract.wikitext_marks import (
     is_blank,
     line_end,
 )
+from rbt.kernels import kernel
 
 MINIMUM_PASSAGE_BYTES = 60  # of an indented line that is text
 _EMPTY, _TEXT, _NO_TEXT, _INDENTED = range(4)  # kinds of lines
@@ -49,7 +49,7 @@ _GAP_RUN = np.zeros(256, np.bool_)
 _GAP_RUN[[*b" \t,;", GAP]] = True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _line_kind(data: UInt8, start: int, stop: int) -> int:
     """What the line data[start:stop], without blanks around, is."""
     gap = False
@@ -79,7 +79,7 @@ def _line_kind(data: UInt8, start: int, stop: int) -> int:
     return _TEXT
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _behind_colons(data: UInt8, start: int, stop: int) -> int:
     """Where the content of an indented line begins."""
     while start < stop and (data[start] == COLON or is_blank(data[start])):
@@ -87,7 +87,7 @@ def _behind_colons(data: UInt8, start: int, stop: int) -> int:
     return start
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_sentence(data: UInt8, start: int, stop: int) -> bool:
     """Whether what is indented is long enough for a passage, ends like a sentence, and is no list."""
     if stop - start < MINIMUM_PASSAGE_BYTES or data[start] in (STAR, HASH, SEMICOLON, PIPE):
@@ -99,7 +99,7 @@ def _is_sentence(data: UInt8, start: int, stop: int) -> bool:
     return data[stop - 1] in (DOT, BANG, QUESTION)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _has_letter(data: UInt8, start: int, stop: int) -> bool:
     """Whether a letter or digit is in data[start:stop]. Beyond ASCII: all but U+0080-00BF, U+2000-2BFF, U+3000-303F."""
     place = start
@@ -114,7 +114,7 @@ def _has_letter(data: UInt8, start: int, stop: int) -> bool:
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def join_lines(data: UInt8) -> UInt8:
     """Lines joined to paragraphs, which are one blank line apart. What is no text ends a paragraph and is dropped.
 
@@ -148,7 +148,7 @@ def join_lines(data: UInt8) -> UInt8:
     return out[: max(_end_paragraph(out, begin, size) - 2, 0)]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _end_paragraph(out: UInt8, begin: int, size: int) -> int:
     """End the paragraph out[begin:size], or take it back where it is none; the size of `out` then."""
     if size == begin or not _has_letter(out, begin, size):
@@ -157,7 +157,7 @@ def _end_paragraph(out: UInt8, begin: int, size: int) -> int:
     return size + 2
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _gap_run(data: UInt8, place: int) -> tuple[int, bool, int, bool]:
     """The run of blanks, commas, semicolons and gaps from `place`: (end, any gap, first separator or 0, any blank)."""
     gap = blank = False
@@ -178,7 +178,7 @@ def _gap_run(data: UInt8, place: int) -> tuple[int, bool, int, bool]:
     return place, gap, separator, blank
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def close_gaps(data: UInt8) -> UInt8:
     """The text without marks. Blanks in a row become one.
 
@@ -222,7 +222,7 @@ def close_gaps(data: UInt8) -> UInt8:
     return out[:size]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _take_bracket_back(data: UInt8, place: int, out: UInt8, size: int) -> tuple[int, int]:
     """(size, place) without the blanks before an emptied bracket, or behind it where it begins a paragraph."""
     while size and is_blank(out[size - 1]):
@@ -232,12 +232,12 @@ def _take_bracket_back(data: UInt8, place: int, out: UInt8, size: int) -> tuple[
     return size, place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ends_a_clause(byte: Any) -> bool:
     return byte in (DOT, COLON, BANG, QUESTION)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _copy_run(data: UInt8, place: int, end: int, out: UInt8, size: int) -> int:
     """Copy a run without a gap, blanks in a row as one; the size of `out` then."""
     for at in range(place, end):

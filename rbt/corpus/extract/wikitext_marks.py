@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from rbt.kernels import kernel
 
 UInt8 = npt.NDArray[np.uint8]
 Int32 = npt.NDArray[np.int32]
@@ -35,26 +36,31 @@ _BASIS = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits
 _PRIME = np.uint64(0x00000100000001B3)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def is_blank(byte: Any) -> Any:
     """A space or a tab."""
     return byte in (BLANK, TAB)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def is_ascii_letter(byte: Any) -> Any:
     """A to Z in either case."""
     return 97 <= (byte | 32) <= 122
 
 
-@njit(nogil=True, cache=True)
+@kernel
+def lower(byte: Any) -> Any:
+    """A to Z as a to z; any other byte as it is."""
+    return byte + 32 if 65 <= byte <= 90 else byte
+
+
+@kernel
 def step(state: Any, byte: Any) -> Any:
     """The hash state behind one more byte of a name."""
-    lower = byte + 32 if 65 <= byte <= 90 else byte
-    return (state ^ np.uint64(lower)) * _PRIME
+    return (state ^ np.uint64(lower(byte))) * _PRIME
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hash_name(data: UInt8, start: int, stop: int) -> Any:
     """The hash of the name data[start:stop]."""
     state = _BASIS
@@ -71,7 +77,7 @@ def hash_name(data: UInt8, start: int, stop: int) -> Any:
     return state
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_hash(table: UInt64, key: Any) -> int:
     """The index of `key` in a sorted table, or -1."""
     low, high = 0, len(table)
@@ -84,7 +90,7 @@ def find_hash(table: UInt64, key: Any) -> int:
     return low if low < len(table) and table[low] == key else -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def copy(data: UInt8, start: int, stop: int, out: UInt8, size: int) -> int:
     """Append data[start:stop] to `out`, which holds `size` bytes; the size then."""
     for place in range(start, stop):
@@ -93,7 +99,7 @@ def copy(data: UInt8, start: int, stop: int, out: UInt8, size: int) -> int:
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def line_end(data: UInt8, place: int) -> int:
     """The place of the next newline at or behind `place`, or the end."""
     while place < len(data) and data[place] != NEWLINE:
@@ -101,7 +107,7 @@ def line_end(data: UInt8, place: int) -> int:
     return place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def is_heading(data: UInt8, start: int) -> bool:
     """Whether the line from `start` is a heading of level 2 or deeper: == text ==."""
     if start + 4 >= len(data) or data[start] != EQUALS or data[start + 1] != EQUALS:
@@ -116,7 +122,7 @@ def is_heading(data: UInt8, start: int) -> bool:
     return start < stop
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def is_blank_line(data: UInt8, start: int) -> bool:
     """Whether the line from `start` holds nothing but blanks, and ends."""
     while start < len(data) and is_blank(data[start]):

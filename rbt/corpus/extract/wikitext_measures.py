@@ -63,13 +63,13 @@ def height(positional: Sequence[str], named: Mapping[str, str]) -> str:
 
 
 def value_with_unit(positional: Sequence[str], named: Mapping[str, str]) -> str:
-    """{{val|1234|0.5|e=3|u=km}} -> 1,234±0.5×10^3 km."""
+    """{{val|1234|0.5|e=3|u=km}} -> 1,234±0.5×10³ km."""
     value = "±".join(format_number(part) for part in positional[:2] if part)
-    power = f"×10^{named['e']}" if named.get("e") else ""
+    tens = power_of_ten([named["e"]], {}) if named.get("e") else ""
     unit = named.get("u") or named.get("ul") or ""
     per = named.get("up") or named.get("upl") or ""
     unit = f"{UNITS.get(unit, unit)}/{UNITS.get(per, per)}" if per else UNITS.get(unit, unit)
-    return f"{named.get('p', '')}{value}{power}{named.get('s', '')} {unit}".strip()
+    return f"{named.get('p', '')}{value}{tens}{named.get('s', '')} {unit}".strip()
 
 
 def fraction(positional: Sequence[str], named: Mapping[str, str]) -> str:
@@ -80,8 +80,13 @@ def fraction(positional: Sequence[str], named: Mapping[str, str]) -> str:
 
 
 def power_of_ten(positional: Sequence[str], named: Mapping[str, str]) -> str:
-    """{{e|5}} -> ×10^5."""
-    return f"×10^{positional[0]}" if positional else ""
+    """{{e|5}} -> ×10⁵, by the rule of the tag."""
+    return f"×{power(positional, named)}" if positional else ""
+
+
+def power(positional: Sequence[str], named: Mapping[str, str]) -> str:
+    """{{10^|5}} -> 10⁵, by the rule of the tag."""
+    return f"10<sup>{positional[0]}</sup>" if positional else ""
 
 
 def ordinal(positional: Sequence[str], named: Mapping[str, str]) -> str:

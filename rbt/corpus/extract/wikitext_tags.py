@@ -9,7 +9,6 @@ reference: the rest of its line). Every pass is linear.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rbt.corpus.extract.wikitext_marks import (
     AMPERSAND,
@@ -40,6 +39,7 @@ from rbt.corpus.extract.wikitext_marks import (
     is_blank_line,
     is_heading,
 )
+from rbt.kernels import kernel
 
 DROPPED_TAGS = (
     "ref", "math", "chem", "ce", "references", "gallery", "timeline", "syntaxhighlight", "source", "score", "imagemap",
@@ -60,7 +60,7 @@ def tag_table() -> tuple[UInt64, Int32]:
     return np.array(hashes, np.uint64), np.array([numbers[key] for key in hashes], np.int32)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _starts_comment(data: UInt8, place: int) -> bool:
     return (
         place + 3 < len(data) and data[place] == LESS and data[place + 1] == BANG
@@ -68,7 +68,7 @@ def _starts_comment(data: UInt8, place: int) -> bool:
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _comment_end(data: UInt8, place: int) -> int:
     """Behind the next "-->" at or behind `place`; -1 without one."""
     for start in range(place, len(data) - 2):
@@ -77,7 +77,7 @@ def _comment_end(data: UInt8, place: int) -> int:
     return -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _never_closed(data: UInt8, place: int, end: int) -> bool:
     """Whether a heading and then another comment come before the comment's end."""
     heading = False
@@ -90,7 +90,7 @@ def _never_closed(data: UInt8, place: int, end: int) -> bool:
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _line_of_its_own(data: UInt8, end: int, out: UInt8, size: int) -> int:
     """Size of `out` without the blanks before a comment that stands alone on its line; -1 for any other."""
     if not is_blank_line(data, end):  # first: what is looked back over below goes away, so no blank is met twice
@@ -100,7 +100,7 @@ def _line_of_its_own(data: UInt8, end: int, out: UInt8, size: int) -> int:
     return -1 if size and out[size - 1] != NEWLINE else size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def drop_comments(data: UInt8) -> UInt8:
     """The source without comments; one alone on its line takes the line along."""
     out = np.empty(len(data), np.uint8)
@@ -128,7 +128,7 @@ def drop_comments(data: UInt8) -> UInt8:
     return out[:size]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def tag_end(data: UInt8, place: int) -> int:
     """Behind the tag that starts with the "<" at `place`; -1 where none does.
 
@@ -146,7 +146,7 @@ def tag_end(data: UInt8, place: int) -> int:
     return place + 1 if place < len(data) and data[place] == GREATER else -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def tag_name_hash(data: UInt8, place: int) -> tuple[np.uint64, int]:
     """(hash of the name of the tag at `place`, place behind the name)."""
     start = place + 2 if data[place + 1] == SLASH else place + 1
@@ -156,7 +156,7 @@ def tag_name_hash(data: UInt8, place: int) -> tuple[np.uint64, int]:
     return hash_name(data, start, stop), stop
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_bare(data: UInt8, place: int, end: int) -> bool:
     """Whether nothing but blanks stands between a closing tag's name and its ">"."""
     while place < end - 1 and (is_blank(data[place]) or data[place] == NEWLINE):
@@ -164,13 +164,13 @@ def _is_bare(data: UInt8, place: int, end: int) -> bool:
     return place == end - 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add(tokens: Int32, count: int, kind: int, tag: int, start: int, end: int) -> int:
     tokens[count, 0], tokens[count, 1], tokens[count, 2], tokens[count, 3] = kind, tag, start, end
     return count + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scan_tags(data: UInt8, hashes: UInt64, numbers: Int32) -> Int32:
     """Tokens int32 (count, 4): kind, number of the tag, start, end. Headings and blank lines are tokens too."""
     room = 0
@@ -198,7 +198,7 @@ def scan_tags(data: UInt8, hashes: UInt64, numbers: Int32) -> Int32:
     return tokens[:count]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def match_tags(tokens: Int32) -> Int32:
     """The token that closes each opening tag, int32 (count,); -1 for none.
 
@@ -223,7 +223,7 @@ def match_tags(tokens: Int32) -> Int32:
     return closes
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _hide(data: UInt8, start: int, stop: int, out: UInt8, size: int) -> int:
     """Copy what is no markup, whatever it looks like; the size of `out` then."""
     for place in range(start, stop):
@@ -237,7 +237,7 @@ def _hide(data: UInt8, start: int, stop: int, out: UInt8, size: int) -> int:
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_plain(data: UInt8, start: int, stop: int) -> bool:
     """Whether data[start:stop] is a formula that is text as it stands: `x`, `n = 5`, `f(x)`."""
     for place in range(start, stop):
@@ -248,7 +248,7 @@ def _is_plain(data: UInt8, start: int, stop: int) -> bool:
     return stop - start <= _FORMULA_BYTES
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _write_content(data: UInt8, tag: int, start: int, stop: int, out: UInt8, size: int) -> int:
     """Write what the tag of data[start:stop] leaves; the size of `out` then."""
     if tag == _NOWIKI or (_MATH <= tag <= _CE and _is_plain(data, start, stop)):
@@ -257,7 +257,7 @@ def _write_content(data: UInt8, tag: int, start: int, stop: int, out: UInt8, siz
     return size + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def copy_outside(data: UInt8, tokens: Int32, closes: Int32) -> UInt8:
     """The source without what the tags drop; <nowiki> and plain formulas give their content, hidden."""
     out = np.empty(2 * len(data), np.uint8)

@@ -3,8 +3,8 @@
     file ──table.read──> rows as Documents ──sentences?──> grouped, as lines of a file are
                                            └──books?────> extract_book
 
-With `sentence_lines = "auto"` the first rows decide: they are sentences where none of them has a line feed or is
-longer than a sentence may be.
+With `sentence_lines = "auto"` the first rows decide: they are sentences where fewer than a tenth of them have a line
+feed or are longer than a sentence may be.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rbt.corpus.sources.text import Line
 from rbt.formats.document import Document
 
 PROBED_ROWS = 100
+OTHERS_SHARE = 0.1  # of rows that are no sentence, from which on a table is one of books
 SENTENCE_CHARACTERS = 2000  # more than any sentence of the published set has, less than any book
 
 
@@ -47,7 +48,7 @@ def read_table(location: str, config: SourceConfig, reading: Reading) -> Iterato
 def _rows(location: str, config: SourceConfig, reading: Reading) -> Iterator[Document]:
     """The rows that hold text, not yet recorded in `reading`; those that do not are."""
     inner = Reading(reading.source, reading.origin, reading.span)
-    inner.quarantined = reading.quarantined
+    inner.quarantined, inner.counts = reading.quarantined, reading.counts
     yield from table.read(location, config, inner)
     for rule, amount in inner.row.dropped.items():
         reading.row.take(amount.bytes, amount.documents)
@@ -57,11 +58,13 @@ def _rows(location: str, config: SourceConfig, reading: Reading) -> Iterator[Doc
 
 
 def _first_rows(rows: Iterator[Document]) -> list[Document]:
-    """As many rows as decide: up to the first that is no sentence."""
+    """As many rows as decide, and no more books than that."""
     first: list[Document] = []
+    others = 0
     for row in rows:
         first.append(row)
-        if len(first) == PROBED_ROWS or not _is_sentence(row):
+        others += not _is_sentence(row)
+        if len(first) == PROBED_ROWS or others >= OTHERS_SHARE * PROBED_ROWS:
             break
     return first
 
@@ -72,7 +75,7 @@ def _is_sentence(row: Document) -> bool:
 
 def _are_sentences(first: list[Document], config: SourceConfig) -> bool:
     if config.sentence_lines == "auto":
-        return bool(first) and all(_is_sentence(row) for row in first)
+        return sum(not _is_sentence(row) for row in first) < OTHERS_SHARE * len(first)
     return config.sentence_lines == "yes"
 
 

@@ -25,6 +25,7 @@ from rbt.corpus.sources.compression import PIECE_BYTES, Damage, Readable
 from rbt.corpus.sources.epub import read_epub
 from rbt.corpus.sources.raw import RawStream, decompressed, open_raw, suffix, without_compression
 from rbt.corpus.sources.sentence_lines import holds_sentences, read_sentences
+from rbt.corpus.sources.table import SUFFIXES
 from rbt.corpus.sources.tar import read_members
 from rbt.corpus.sources.zip_archive import (
     Refused,
@@ -46,7 +47,6 @@ MAXIMUM_STREAMED_BYTES = 1 << 40  # of a member that is read line by line
 PARSERS: dict[str, Callable[[bytes], Book | Refused]] = {
     ".txt": read_text, ".epub": read_epub, ".xml": read_tei, ".tei": read_tei,
 }
-TABLES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv")
 SHORT_TARS = {".tgz": ".gz", ".tbz": ".bz2", ".tbz2": ".bz2", ".txz": ".xz"}
 
 
@@ -54,7 +54,7 @@ def read(location: str, config: SourceConfig, reading: Reading) -> Iterator[Docu
     """Read one book, or one file of many."""
     name = without_compression(reading.origin)
     ending = _ending(name)
-    if ending in TABLES:
+    if ending in SUFFIXES:
         yield from read_table(location, config, reading)
     elif ending == ".zip":
         yield from _read_zip(location, config, reading)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from lxml import etree
-from numba import njit
+
+from rbt.kernels import kernel
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -96,7 +97,7 @@ def _unescaped(data: bytes) -> str:
     return data.decode()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _entity(data: UInt8, place: int, stop: int) -> tuple[int, int]:
     """(index in _CHARACTERS, place behind) of the entity whose "&" is at `place`; (-1, place) for any other."""
     for number in range(len(_CHARACTERS)):
@@ -109,7 +110,7 @@ def _entity(data: UInt8, place: int, stop: int) -> tuple[int, int]:
     return -1, place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def unescape(data: UInt8, start: int, stop: int) -> UInt8 | None:
     """The characters of data[start:stop], which holds no tag; None where XML or the quick way does not allow one."""
     out = np.empty(max(stop - start, 0), np.uint8)

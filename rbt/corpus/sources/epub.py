@@ -119,7 +119,8 @@ def _read_chapters(members: Members, package: Package) -> Book | Refused:
     if protected := encrypted.intersection(package.chapters):
         return Refused("encrypted", f"{min(protected)}: protected")
     book, texts, size = Book("", package.title, package.date), [], 0
-    book.flaws += [Flaw("missing", f"{name}: in the reading order, not in the package") for name in package.unknown]
+    if package.unknown:
+        book.flaws.append(Flaw("missing", f"{', '.join(package.unknown)}: in the reading order, not in the package"))
     for wanted in package.chapters:
         data = _read(members, wanted)
         if isinstance(data, Refused):

@@ -31,7 +31,6 @@ from rbt.formats.document import Document
 from rbt.formats.urls import UrlSet
 
 MAXIMUM_PAGE_BYTES = 64 << 20
-TABLES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
 PUBLISHED_NAME = re.compile(r"\d{7}-[^/]+")  # unique in the whole corpus
 
 
@@ -40,7 +39,7 @@ def read(location: str, config: SourceConfig, reading: Reading) -> Iterator[Docu
     name = without_compression(reading.origin).lower()
     if config.urls:
         yield from _wanted_pages(location, config, reading)
-    elif name.endswith(TABLES):
+    elif name.endswith(table.SUFFIXES):
         yield from table.read(location, config, reading)
     else:
         with open_raw(location, reading) as stream:

@@ -64,9 +64,16 @@ def _group(
                 reading.lost("encoding", locator=str(number), detail=_detail(unreadable))
             else:
                 if unreadable:
-                    reading.damage("bad_value", locator=str(number), detail=f"{_detail(unreadable)}; left out")
+                    _leave_out(unreadable, number, reading)
                 yield number, sum(len(value.encode()) for value in values.values() if isinstance(value, str)), values
             number += 1
+
+
+def _leave_out(unreadable: dict[str, Exception], number: int, reading: Reading) -> None:
+    """The first row with such values is listed, all values are counted: a whole column may be such."""
+    if "bad_values" not in reading.counts:
+        reading.damage("bad_value", locator=str(number), detail=f"{_detail(unreadable)}; left out, as all such are")
+    reading.counts["bad_values"] = reading.counts.get("bad_values", 0) + len(unreadable)
 
 
 def _detail(unreadable: dict[str, Exception]) -> str:

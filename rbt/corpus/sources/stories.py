@@ -39,14 +39,13 @@ from rbt.storage import hash_file
 
 MAXIMUM_STORY_BYTES = 64 << 20
 LINE_FORM_BYTES = 4 << 20  # Common Crawl cuts pages at 1 MiB
-TABLES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")
 
 
 def read(location: str, config: SourceConfig, reading: Reading) -> Iterator[Document]:
     """Read one file of any of the forms. Raises InputError where it is not the one whose pages were scored."""
     if config.questions:
         yield from _selected_pages(location, config, reading)
-    elif without_compression(reading.origin).lower().endswith(TABLES):
+    elif without_compression(reading.origin).lower().endswith(table.SUFFIXES):
         for document in table.read(location, config, reading):
             yield replace(document, text=story_text(document.text, config))
     else:

@@ -25,6 +25,7 @@ from rbt.formats.document import Document
 
 FIELDS = ("id", "text", "title", "url", "date")
 CSV = ("csv", "tsv")
+SUFFIXES = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv")  # by which other sources tell a table
 
 
 @dataclass(frozen=True)

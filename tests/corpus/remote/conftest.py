@@ -26,6 +26,7 @@ class Fault:
     seconds_a_chunk: float = 0.0  # between pieces of 10,000 bytes
     chunked: bool = False  # no length is given before the body
     shift: int = 0  # answer a range from so many bytes before it
+    terse: bool = False  # answer a range without the file's tag and size
 
 
 @dataclass
@@ -107,10 +108,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, content: bytes, start: int, tag: str, fault: Fault, *, is_partial: bool) -> None:
         body = content[start:]
         self.send_response(206 if is_partial else 200)
-        if tag:
+        if tag and not fault.terse:
             self.send_header("ETag", tag)
         if is_partial:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            size = "*" if fault.terse else len(content)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{size}")
         if fault.chunked:
             self.send_header("Transfer-Encoding", "chunked")
         else:

@@ -58,6 +58,7 @@ def names(folder: Path) -> list[str]:
         [Fault(cut=300_000), Fault(shift=1000)],
         [Fault(tag='W/"x"', cut=100_000), Fault(tag='W/"x"')],
         [Fault(length=1_200_000)],
+        [Fault(cut=300_000), Fault(terse=True, cut=1000), Fault(terse=True, cut=2000), Fault(cut=1000)],
     ],
 )
 def test_what_is_fetched_is_the_file(
@@ -177,6 +178,52 @@ def test_a_book_cut_by_a_crash_is_mended(server: FaultServer, tmp_path: Path) ->
     assert json.loads(book.read_text())["name"] == "sub/a.bin"
 
 
+@pytest.mark.parametrize("junk", [b"no json\n", b"[]\n", b'{"name": "sub/a.bin"}\n', b"\xff\0\n"])
+def test_a_book_with_other_lines_is_read_around_them(
+    server: FaultServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, junk: bytes
+) -> None:
+    """They are told of, cost at most a question, and do not end the run."""
+    server.files["/a.bin"] = CONTENT
+    fetch_here(server, tmp_path)
+    book = tmp_path / BOOK
+    book.write_bytes(junk + book.read_bytes() + b"cut")
+    server.requests.clear()
+    assert fetch_here(server, tmp_path).kept == ["sub/a.bin"]
+    assert not server.requests
+    assert "1 lines are unreadable" in caplog.text
+    book.write_bytes(junk)
+    assert fetch_here(server, tmp_path).kept == ["sub/a.bin"]
+    assert [request.method for request in server.requests] == ["HEAD"]
+
+
+def test_names_that_urls_cannot_hold_are_escaped(server: FaultServer, tmp_path: Path) -> None:
+    """Blanks, letters beyond ASCII and # in the names that md5sum wrote are those of files on the server."""
+    names = {"a b.txt": "a%20b.txt", "é.txt": "%C3%A9.txt", "c#1.txt": "c%231.txt"}
+    for name, escaped in names.items():
+        server.files[f"/{escaped}"] = name.encode() * 3
+    digests = {name: hashlib.md5(name.encode() * 3).hexdigest() for name in names}
+    (tmp_path / "list").write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    report = fetch(read_items(str(tmp_path / "list"), server.url), tmp_path / "raw", FetchConfig())
+    assert (sorted(report.fetched), report.failed) == (sorted(names), {})
+    assert all((tmp_path / "raw" / name).read_bytes() == name.encode() * 3 for name in names)
+
+
+def test_files_without_a_checksum_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A list of checksums that speaks of other files checks nothing, which must not go unseen."""
+    (tmp_path / "list").write_text("https://h/a.gz\nhttps://h/b.gz\n")
+    (tmp_path / "sums").write_text(f"{'0' * 32}  a.gz\n")
+    items = read_items(str(tmp_path / "list"), checksums=str(tmp_path / "sums"))
+    assert [item.checksum for item in items] == [f"md5:{'0' * 32}", ""]
+    assert "no checksum for 1 of 2 files, such as b.gz" in caplog.text
+
+
+def test_a_file_that_is_there_is_asked_about_as_often_as_wished(server: FaultServer, tmp_path: Path) -> None:
+    """--attempts holds for every question."""
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    items = [Item("http://127.0.0.1:1/a.bin", "a.bin")]
+    assert "expected an answer in 2 attempts" in fetch(items, tmp_path, FetchConfig(attempts=2)).failed["a.bin"]
+
+
 def test_two_runs_do_not_share_a_folder(server: FaultServer, tmp_path: Path) -> None:
     """The second is told so."""
     import fcntl
@@ -226,6 +273,8 @@ LINES = {
     "crawl/2018/a.gz": Item("https://p/q/crawl/2018/a.gz", "crawl/2018/a.gz"),
     "AB" * 16 + "  ./a b.gz": Item("https://p/q/a b.gz", "a b.gz", "md5:" + "ab" * 16),
     "cd" * 32 + " *a.gz": Item("https://p/q/a.gz", "a.gz", "sha256:" + "cd" * 32),
+    "x/a#1.gz": Item("https://p/q/x/a%231.gz", "x/a#1.gz"),
+    "https://h/a.gz\nhttps://h/a.gz md5:" + "0" * 32: Item("https://h/a.gz", "a.gz", "md5:" + "0" * 32),
     "a.gz xxh3:" + "0" * 32: Item("https://p/q/a.gz", "a.gz", "xxh3:" + "0" * 32),
 }
 
@@ -242,7 +291,10 @@ def test_a_line_is_a_url_or_a_path_with_or_without_a_checksum(tmp_path: Path, li
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "a/../../x", "/etc/x", "a//b", "", ".", "..", "a/.", "C:x", "a\\b", "a\0b", "a\nb", "x.part", ".tmp-1-x"],
+    [
+        "../x", "a/../../x", "/etc/x", "a//b", "", ".", "..", "a/.", "C:x", "a\\b", "a\0b", "a\nb",
+        "x.part", ".tmp-1-x", BOOK,
+    ],
 )
 def test_no_name_leads_out_of_the_folder(name: str) -> None:
     """Absolute, upward and odd names are refused, as are those that are ours."""
@@ -270,6 +322,7 @@ def test_no_link_leads_out_of_the_folder(server: FaultServer, tmp_path: Path) ->
         ("path/only", "expected a URL, or a --prefix for paths"),
         ("https://h/a sha256:abc", "expected a checksum of md5"),
         ("# nothing", "expected files to fetch"),
+        (f"https://h/a md5:{'0' * 32}\nhttps://h/a md5:{'1' * 32}", "expected one checksum for each URL"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused_before_anything_is_fetched(

@@ -100,6 +100,43 @@ def test_trying_again_comes_to_an_end(server: FaultServer, fault: Fault, words: 
     assert len(server.gets("/a")) <= 2 * remote.ATTEMPTS
 
 
+@pytest.mark.parametrize("fault", [Fault(status=416), Fault(status=416, cut=0)])
+def test_a_range_that_was_not_asked_for_is_an_error_at_once(server: FaultServer, fault: Fault) -> None:
+    """416 to a plain request is a server's nonsense, and no reason to ask for ever."""
+    server.always["/a"] = fault
+    with pytest.raises(InputError, match="expected a file on the server; found HTTP 416"):
+        read_all(f"{server.url}/a")
+    assert len(server.gets("/a")) == 1
+
+
+def test_the_user_hears_of_a_server_that_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """Not of one failure; but a minute of silence would be taken for work."""
+    patience = remote.Patience("http://h/a", 6, lambda _: None)
+    caplog.set_level("INFO")
+    for _ in range(4):
+        patience.wait(remote.Dropped("gone"))
+    assert len(caplog.records) == 2
+    assert "http://h/a: gone; trying again in" in caplog.text
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError, IsADirectoryError])
+def test_what_waiting_does_not_mend_is_an_error_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """A file that may be listed and not opened, and a folder, are no dropped connections."""
+    (tmp_path / "a").write_bytes(CONTENT)
+    monkeypatch.setattr("rbt.remote.Patience.wait", None)
+
+    def refuse(*_: object) -> None:
+        raise error("no")
+
+    with pytest.raises(InputError, match="expected a file; found a folder"):
+        open_input(f"file://{tmp_path}")
+    monkeypatch.setattr(fsspec.get_filesystem_class("file"), "open", refuse)
+    with pytest.raises(InputError, match=f"/a: expected a readable file; found {error.__name__}: no"):
+        open_input(f"file://{tmp_path}/a")
+
+
 def test_a_server_that_asks_for_time_is_given_it(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry-After, in seconds, is waited for; without it waits double."""
     server.files["/a"], server.faults["/a"] = b"x", [Fault(status=503, retry_after="Thu, 01 Jan 1970 00:00:00 GMT")]

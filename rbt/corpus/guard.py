@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import IO, BinaryIO
 
-from rbt.corpus.extract.html import Article
+from rbt.corpus.extract.article import Article
 from rbt.errors import ConfigError, RbtError
 
 EXTRACTORS = {  # module:function of `extractor`
@@ -76,7 +76,7 @@ class Guard:
         Raises ConfigError where the extractor cannot be loaded, RbtError where the child is killed from outside.
         """
         answer = self._ask(html, charset)
-        if isinstance(answer, Refusal) and self._pages and answer.reason != "too_slow":
+        if isinstance(answer, Refusal) and answer.reason != "too_slow":
             self.close()
             answer = self._ask(html, charset)  # it may have been the fault of pages before
         if isinstance(answer, Refusal):

@@ -27,7 +27,7 @@ from rbt.engine import Engine
 from rbt.errors import InputError
 from rbt.formats.document import SCHEMA, Document
 from rbt.formats.parts import BATCH_BYTES, BATCH_DOCUMENTS, write_part
-from rbt.formats.quarantine import write_quarantine
+from rbt.formats.quarantine import open_quarantine
 from rbt.ledger import Ledger, Row
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
@@ -80,18 +80,18 @@ def ingest_file(task: Task, folder: Path) -> TaskOutput:
     """The task: read one raw file, or a span of one."""
     source = to_dataclass(SourceConfig, task.context["source"], "source")
     span = Span(**task.context["span"]) if task.context["span"] else None
-    reading = Reading(source.label, task.payload["origin"], span)
     ledger = Ledger()
     part, quarantine = f"{task.name}.arrow", f"{task.name}.quarantine.arrow"
-    documents = read_documents(task.context["location"], source, reading)
-    write_part(folder / part, _batches(_rows(documents, source.label, task.payload["mojibake"], ledger)))
-    write_quarantine(folder / quarantine, reading.quarantined)
+    with open_quarantine(folder / quarantine) as quarantined:
+        reading = Reading(source.label, task.payload["origin"], span, quarantined)
+        documents = read_documents(task.context["location"], source, reading)
+        write_part(folder / part, _batches(_rows(documents, source.label, task.payload["mojibake"], ledger)))
     read = ledger.row("read", source.label)
     read.merge(reading.row)
     if span is None or span.start == 0:
         read.count("files")
     read.count("raw_bytes", reading.raw_bytes)
-    read.count("quarantined", len(reading.quarantined) + reading.unlisted)
+    read.count("quarantined", len(quarantined))
     extract = ledger.row("extract", source.label)
     for name, number in reading.counts.items():
         extract.count(name, number)

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rbt import engine
+from rbt.formats.quarantine import QuarantineRows
 from rbt.ledger import Row
-
-LISTED_ERRORS = 100_000  # unreadable places of one task that are listed one by one; all are counted
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,18 @@ class Reading:
     """The reader's account of one raw file, or of a span of one.
 
     `row` is the ledger's row of stage "read" without what was yielded; `has_documents` is set to False by a source
-    whose rows are not whole documents; `counts` goes to the ledger as it is (name -> number).
+    whose rows are not whole documents; `counts` goes to the ledger as it is (name -> number); `quarantined` has a row
+    for each unreadable place.
     """
 
-    def __init__(self, source: str, origin: str, span: Span | None = None) -> None:
+    def __init__(
+        self, source: str, origin: str, span: Span | None = None, quarantined: QuarantineRows | None = None
+    ) -> None:
         self.source, self.origin, self.span = source, origin, span
         self.row = Row()
         self.has_documents = True
         self.counts: dict[str, int] = {}
-        self.quarantined: list[dict[str, Any]] = []  # the first LISTED_ERRORS
-        self.unlisted = 0  # as many more
+        self.quarantined: list[dict[str, Any]] | QuarantineRows = [] if quarantined is None else quarantined
         self.raw_hash = ""  # "xxh3:hex" of the whole raw file, once it is read
         self.raw_bytes = 0  # its size
 
@@ -60,9 +61,6 @@ class Reading:
 
     def damage(self, reason: str, *, offset: int = -1, locator: str = "", detail: str = "") -> None:
         """A place in a record could not be read, and the rest of the record is kept: listed, no record is counted."""
-        if len(self.quarantined) >= LISTED_ERRORS:
-            self.unlisted += 1
-            return
         self.quarantined.append(
             {
                 "source": self.source, "origin": self.origin, "offset": offset, "locator": locator,

@@ -27,7 +27,7 @@ from rbt.corpus.sources.text import Line, read_lines
 from rbt.corpus.urls_blacklist import Blacklist
 from rbt.formats.canonical_url import canonical_url, plain_url
 from rbt.formats.parts import write_table
-from rbt.formats.quarantine import write_quarantine
+from rbt.formats.quarantine import open_quarantine
 from rbt.formats.urls import url_hash
 from rbt.ledger import Ledger
 from rbt.stage import Task, TaskOutput
@@ -37,7 +37,6 @@ READ = "read"  # the ledger's stage
 BUCKETS = 256
 RUN_LINKS = 1 << 19  # links in memory at a time, about 150 MB
 RUN_CHARACTERS = 1 << 26  # of their URLs, which are seldom longer than 128
-LISTED_ERRORS = 1000  # unreadable lines of one dump that are listed one by one; all are counted
 MAXIMUM_KARMA = 1 << 40
 SCHEMA = pa.schema([("hash", pa.uint64()), ("karma", pa.int64()), ("size", pa.int32()), ("url", pa.string())])
 NAMES = {  # field -> its names, the first that is there counts
@@ -142,11 +141,8 @@ def _link(line: Line, rules: Rules, reading: Reading) -> Link | None:
 
 
 def _quarantine(line: Line, detail: str, reading: Reading) -> None:
-    if len(reading.quarantined) < LISTED_ERRORS:
-        locator = f"line {line.number}"
-        reading.quarantine("bad_line", size=line.size, offset=line.offset, locator=locator, detail=detail)
-    else:
-        reading.skip("quarantined_bad_line", line.size)
+    locator = f"line {line.number}"
+    reading.quarantine("bad_line", size=line.size, offset=line.offset, locator=locator, detail=detail)
 
 
 def read_dump(task: Task, folder: Path) -> TaskOutput:
@@ -154,10 +150,10 @@ def read_dump(task: Task, folder: Path) -> TaskOutput:
     context = task.context
     blacklist = Blacklist(frozenset(context["domains"]), frozenset(context["extensions"]))
     rules = Rules(blacklist, **task.payload["rules"])
-    reading = Reading(SOURCE, task.payload["origin"])
     run, quarantine = f"{task.name}.arrow", f"{task.name}.quarantine.arrow"
-    write_table(folder / run, run_batches(read_links(context["location"], rules, reading)), SCHEMA)
-    write_quarantine(folder / quarantine, reading.quarantined)
+    with open_quarantine(folder / quarantine) as quarantined:
+        reading = Reading(SOURCE, task.payload["origin"], quarantined=quarantined)
+        write_table(folder / run, run_batches(read_links(context["location"], rules, reading)), SCHEMA)
     ledger = Ledger()
     row = ledger.row(READ, SOURCE)
     row.merge(reading.row)

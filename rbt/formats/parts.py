@@ -10,6 +10,7 @@ bytes as well, so that nothing in a part depends on how the work was cut into ta
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,21 @@ def text_bytes(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pc.cast(pc.binary_length(texts), pa.int64())
 
 
-def write_table(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
-    """Write record batches as one Arrow IPC file with zstd, atomically."""
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatchFileWriter]:
+    """A writer of an Arrow IPC file with zstd, which is there when the block succeeds."""
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with (
         atomic_path(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, schema, options=options) as writer,
     ):
+        yield writer
+
+
+def write_table(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    """Write record batches as one Arrow IPC file with zstd, atomically."""
+    with table_writer(path, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
 

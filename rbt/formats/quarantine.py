@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from rbt.formats.parts import write_table
+from rbt.formats.parts import table_writer
 
 NAME = "quarantine.arrow"
+BATCH_ROWS = 1000
 SCHEMA = pa.schema(
     [
         ("source", pa.string()),
@@ -23,6 +25,34 @@ SCHEMA = pa.schema(
 )
 
 
-def write_quarantine(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows in the order given."""
-    write_table(path, [pa.RecordBatch.from_pylist([dict(row) for row in rows], schema=SCHEMA)], SCHEMA)
+class QuarantineRows:
+    """Rows that go to disk as they come; `len` counts them."""
+
+    def __init__(self, writer: pa.RecordBatchFileWriter) -> None:
+        self._writer = writer
+        self._pending: list[Mapping[str, Any]] = []
+        self._written = 0
+
+    def append(self, row: Mapping[str, Any], /) -> None:
+        """One more row."""
+        self._pending.append(row)
+        if len(self._pending) == BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows at hand."""
+        self._writer.write_batch(pa.RecordBatch.from_pylist([dict(row) for row in self._pending], schema=SCHEMA))
+        self._written += len(self._pending)
+        self._pending.clear()
+
+    def __len__(self) -> int:
+        return self._written + len(self._pending)
+
+
+@contextmanager
+def open_quarantine(path: Path) -> Iterator[QuarantineRows]:
+    """Rows to be written to `path`, which is there when the block succeeds."""
+    with table_writer(path, SCHEMA) as writer:
+        rows = QuarantineRows(writer)
+        yield rows
+        rows.flush()

@@ -8,13 +8,13 @@ import signal
 import sys
 import time
 
-from rbt.corpus.extract.html import Article, extract_article
+from rbt.corpus.extract.article import Article
 
 _pages = -2  # the guard begins with a page of its own
 
 
 def misbehave(html: bytes, charset: str | None) -> Article:
-    """Do what the page says; else extract it. The title is the number of pages before, the date this process's id."""
+    """Do what the page says; else give it back. The title is the number of pages before, the date this process's id."""
     global _pages
     _pages += 1
     if b"do: loop" in html:
@@ -39,7 +39,7 @@ def misbehave(html: bytes, charset: str | None) -> Article:
         os.kill(os.getpid(), signal.SIGINT)
     if b"do: fail if used" in html and _pages > 0:
         os.abort()
-    return Article(str(_pages), str(os.getpid()), extract_article(html, charset).text)
+    return Article(str(_pages), str(os.getpid()), html.decode())
 
 
 def echo(html: bytes, charset: str | None) -> Article:

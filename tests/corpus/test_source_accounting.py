@@ -80,11 +80,11 @@ def test_a_place_that_cannot_be_read_is_listed_without_a_record() -> None:
 
 
 @pytest.mark.parametrize("kind", ["table", "bookcorpus"])
-def test_a_file_of_junk_is_counted_whole_and_listed_in_part(
+def test_a_file_of_junk_is_counted_and_listed_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Memory is bounded where every line is unreadable (another kind of file), and each line is in the ledger."""
-    monkeypatch.setattr("rbt.corpus.reading.LISTED_ERRORS", 7)
+    """Where every line is unreadable (another kind of file), each is in the ledger and in the list, batch by batch."""
+    monkeypatch.setattr("rbt.formats.quarantine.BATCH_ROWS", 7)
     path = tmp_path / "rows.jsonl"
     path.write_text("no json\n" * 100 + '{"text": "One row."}\n', encoding="utf-8")
     source = SourceConfig(kind, (str(path),))  # type: ignore[arg-type]
@@ -95,4 +95,5 @@ def test_a_file_of_junk_is_counted_whole_and_listed_in_part(
     row = output.ledger.row("read", source.label)
     assert row.other["quarantined"] == row.incoming.documents - row.outgoing.documents == 100
     assert row.imbalance() == (0, 0)
-    assert open_table(tmp_path / "t.quarantine.arrow", SCHEMA).num_rows == 7
+    offsets = open_table(tmp_path / "t.quarantine.arrow", SCHEMA).column("offset").to_pylist()
+    assert offsets == list(range(0, 800, 8))

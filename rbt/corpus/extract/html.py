@@ -12,12 +12,11 @@ is safe, and no step takes more than linear time but for the parser's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from resiliparse.parse.html import HTMLTree
 
+from rbt.corpus.extract.article import Article
 from rbt.corpus.extract.html_choose import BESIDE, WITHOUT_NAMES, choose
 from rbt.corpus.extract.html_scan import CHARACTERS, ELEMENT, ENDED, FLAGS, LINKED, OWN, Int32, Scan, scan_html
 from rbt.corpus.extract.html_words import FACT, HEADING, HIDDEN
@@ -28,15 +27,6 @@ BETTER = 1.5  # times as long what is found then has to be
 OPEN_LINK_SHARE = 0.9  # of a page's characters that are links
 MOSTLY_HIDDEN = 3  # times as long as what is shown an article is that a script unfolds
 REPEATED_CHARACTERS = 30  # a block of as many that stands twice is kept once
-
-
-@dataclass(frozen=True)
-class Article:
-    """What a page says: title, date (ISO 8601 as far as known, or "") and body."""
-
-    title: str
-    date: str
-    text: str
 
 
 def extract_article(html: bytes, charset: str | None) -> Article:

@@ -7,7 +7,7 @@ The library is imported on the first page, since it takes a second and most runs
 
 from __future__ import annotations
 
-from rbt.corpus.extract.html import Article
+from rbt.corpus.extract.article import Article
 from rbt.corpus.extract.page_facts import decode_html
 
 

@@ -54,7 +54,6 @@ def _rows(location: str, config: SourceConfig, reading: Reading) -> Iterator[Doc
         reading.row.take(amount.bytes, amount.documents)
         reading.row.drop(rule, amount.bytes, amount.documents)
     reading.raw_hash, reading.raw_bytes = inner.raw_hash, inner.raw_bytes
-    reading.unlisted += inner.unlisted
 
 
 def _first_rows(rows: Iterator[Document]) -> list[Document]:

@@ -134,10 +134,16 @@ def unescape(data: UInt8, start: int, stop: int) -> UInt8 | None:
 
 
 def parse_page(data: bytes) -> PageFields:
-    """The fields of any well-formed page. Raises lxml's XMLSyntaxError."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
+    """The fields of any well-formed page. Raises lxml's XMLSyntaxError.
+
+    All of the text is taken, also what stands behind a comment or inside an element that no dump has there.
+    """
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, remove_comments=True, remove_pis=True
+    )
     page = etree.fromstring(data, parser)
     revision = "revision[last()]/"
+    text = page.find(revision + "text")
     return PageFields(
         page.findtext("title") or "",
         (page.findtext("ns") or "0").strip(),
@@ -145,5 +151,5 @@ def parse_page(data: bytes) -> PageFields:
         page.find("redirect") is not None,
         page.findtext(revision + "timestamp") or "",
         page.findtext(revision + "model") or "wikitext",
-        (page.findtext(revision + "text") or "").encode(),
+        "".join(text.itertext() if text is not None else ()).encode(),
     )

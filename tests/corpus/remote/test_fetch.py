@@ -26,6 +26,7 @@ from .conftest import Fault, FaultServer
 
 CONTENT = np.random.default_rng(4).bytes(900_000)
 OTHER = np.random.default_rng(5).bytes(700_000)
+SAME_SIZE = CONTENT[::-1]
 
 
 def sha256(content: bytes) -> str:
@@ -59,6 +60,9 @@ def names(folder: Path) -> list[str]:
         [Fault(tag='W/"x"', cut=100_000), Fault(tag='W/"x"')],
         [Fault(length=1_200_000)],
         [Fault(cut=300_000), Fault(terse=True, cut=1000), Fault(terse=True, cut=2000), Fault(cut=1000)],
+        [Fault(chunked=True, cut=300_000), Fault(terse=True, cut=1000), Fault(terse=True)],
+        [Fault(tag="", cut=300_000), Fault(tag="", terse=True, cut=9), Fault(tag="", content=OTHER), Fault(tag="")],
+        [Fault(content=SAME_SIZE, tag='"r"', cut=300_000), Fault(content=SAME_SIZE, tag='"r"', terse=True, cut=9)],
     ],
 )
 def test_what_is_fetched_is_the_file(

@@ -107,6 +107,7 @@ HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"
 
 @pytest.mark.slow
 def test_a_member_that_inflates_to_one_huge_record_or_to_none_is_passed_over(tmp_path: Path) -> None:
+    """The good record behind it is kept."""
     endless = b"WARC/1.0\r\nWARC-Type: response\r\nX: "
     heads = [warc_head(1, len(HTTP) + BOMB_BYTES) + HTTP, endless, b"no record\r\n", b""]
     files = {f"{number}.warc.gz": gzip_zeros(head, BOMB_BYTES, b"\r\n\r\n") + GOOD for number, head in enumerate(heads)}
@@ -146,6 +147,7 @@ def zstd_zeros(size: int) -> bytes:
 
 
 def test_bodies_that_decode_to_far_more_are_too_large(tmp_path: Path) -> None:
+    """Every coding that a server may use."""
     found = bodies()
     records = [response(number, body, coding) for number, (coding, body) in enumerate(found.values())]
     paths = write(tmp_path, {"bomb.warc.gz": b"".join(records) + GOOD})
@@ -154,6 +156,7 @@ def test_bodies_that_decode_to_far_more_are_too_large(tmp_path: Path) -> None:
 
 
 def test_lengths_that_announce_more_than_there_is_take_what_is_there(tmp_path: Path) -> None:
+    """Of chunks and of records."""
     good = gzip.decompress(GOOD)
     chunks, lengths = (1 << 31, 10**14, 1 << 62), (1 << 33, 1 << 59, 1 << 62, 1 << 70)
     body, coding = b"%x\r\n<p>A page.</p>", "Transfer-Encoding: chunked\r\n"
@@ -177,6 +180,7 @@ ROW = b'{"id": "1", "text": "A row."}\n'
 
 
 def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    """Memory is asked for in the header, before any data."""
     codes = {28: [], 36: ["too_much_memory"], 40: ["too_much_memory"]}  # of 64 MiB, 1 GiB, 4 GiB
     files = {f"{code}.jsonl.xz": xz_with_dictionary(ROW, code) + lzma.compress(ROW) for code in codes}
     assert read("table", write(tmp_path, files)) == [(2 - len(reasons), reasons) for reasons in codes.values()]
@@ -184,6 +188,7 @@ def test_an_xz_dictionary_beyond_the_limit_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_row_without_an_end_is_passed_over_whatever_compresses_it(tmp_path: Path) -> None:
+    """A gigabyte or half of one, and the row behind it is kept."""
     bomb = b'{"text": "' + bytes(64 << 20)
     files = {
         "rows.jsonl.gz": gzip_zeros(b"", LARGE_BOMB_BYTES, b"\n") + gzip.compress(ROW),
@@ -206,6 +211,7 @@ def tar_header(size: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["openwebtext", "bookcorpus"])
 def test_a_tar_header_that_announces_what_cannot_be_is_broken(kind: str, tmp_path: Path) -> None:
+    """More than an archive holds, and less than nothing."""
     sizes = (8 << 60, 256**11 - 1, -1, -1024)
     files = {f"{size}.tar.gz": gzip_zeros(tar_header(size) + b"x", BOMB_BYTES if size == -1 else 0) for size in sizes}
     assert read(kind, write(tmp_path, files)) == [(0, ["unreadable"])] * len(sizes)
@@ -222,6 +228,7 @@ ENTITIES = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "ha" * 10}">' 
 def test_entities_of_a_dump_are_never_resolved(
     declared: str, used: str, inside: bool, tmp_path: Path, read_source: Any
 ) -> None:
+    """Neither in the dump's head nor in a page's."""
     secret = tmp_path / "secret.txt"
     secret.write_text("a secret")
     doctype = f"<!DOCTYPE mediawiki [{declared.replace('{secret}', str(secret))}]>"
@@ -241,6 +248,7 @@ def test_entities_of_a_dump_are_never_resolved(
 
 @pytest.mark.slow
 def test_a_page_of_a_dump_without_an_end_is_passed_over(tmp_path: Path) -> None:
+    """And the page behind it is kept."""
     page = b"<page><title>P</title><ns>0</ns><id>2</id><revision><text>Prose.</text></revision></page></mediawiki>"
     bomb = gzip_zeros(b"<mediawiki><page><id>1</id>", LARGE_BOMB_BYTES, page)
     [(documents, reasons)] = read("wikipedia", write(tmp_path, {"wiki.xml.gz": bomb}), LARGE_ALLOWED_BYTES)

@@ -50,6 +50,14 @@ def page(*paragraphs: str) -> bytes:
     return text.encode()
 
 
+def test_no_number_grows_by_its_exponent() -> None:
+    """Exponents are raised, and other raised text stays as it is, in paragraphs and in headings."""
+    story = "The plant makes 10<sup>6</sup> W/m<SUP class=x>\u22122</SUP>, on its 5<sup>th</sup> day, of H<sub>2</sub>."
+    article = extract_article(page(story, *STORY[1:]).replace(b"What people said", b"9 km<sup>2</sup>"), None)
+    expected = ["The plant makes 10\u2076 W/m\u207b\u00b2, on its 5th day, of H2.", "9 km\u00b2"]
+    assert article.text.split("\n\n")[:2] == expected
+
+
 def test_the_article_is_kept_and_what_surrounds_it_is_not() -> None:
     """Of a page with navigation, caption, aside, comments, related stories and footer, only the story is left."""
     article = extract_article(page(), "utf-8")

@@ -189,7 +189,7 @@ def render_link(content: bytes) -> bytes:
                 return content[place + 1 :]
             return content[:place].strip(b" \t").removeprefix(b":")
     target = content.strip(b" \t")
-    if re.match(rb"[a-z]{2,3}(?:-[a-z]{2,8}){0,2}:", target):
+    if re.match(rb"[a-z]{2,3}(?:-[a-z]{1,8}){0,2}:", target):
         return GAP
     return target.removeprefix(b":")
 

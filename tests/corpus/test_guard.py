@@ -68,10 +68,12 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 @pytest.mark.parametrize("charset", [None, "", "utf-8", "no-such-charset"])
 @pytest.mark.parametrize("html", [PAGE, b"", b"\xff\xfe\x00", "<p>Größe \U0001f600".encode()])
 def test_a_guarded_page_gives_what_the_extractor_gives(html: bytes, charset: str | None) -> None:
+    """For bytes and charsets of any kind."""
     assert guard.extract_guarded("fast", html, charset, 30.0) == extract_article(html, charset)
 
 
 def test_any_text_of_any_length_comes_through(make_guard: Any) -> None:
+    """Lone surrogates, zero bytes, and more than a pipe holds."""
     child = make_guard("hostile_extractors:echo")
 
     @given(text=st.text(st.characters(), max_size=50), times=st.sampled_from([0, 1, 7000]), charset=st.text(max_size=9))
@@ -97,6 +99,7 @@ def test_any_text_of_any_length_comes_through(make_guard: Any) -> None:
 def test_v2_a_page_that_breaks_its_extractor_is_refused_and_the_next_one_is_extracted(
     deed: str, seconds: float, refusal: Refusal, make_guard: Any
 ) -> None:
+    """The reason says how, and the broken child is gone."""
     child = make_guard(seconds=seconds)
     first = child.extract(PAGE, None)
     assert child.extract(PAGE + f"do: {deed}".encode(), None) == refusal
@@ -108,6 +111,7 @@ def test_v2_a_page_that_breaks_its_extractor_is_refused_and_the_next_one_is_extr
 
 @pytest.mark.parametrize("deed", ["write", "interrupt"])
 def test_messages_of_a_library_and_ctrl_c_do_not_disturb_a_child(deed: str, make_guard: Any) -> None:
+    """What is printed is no answer, and the terminal's interrupt is for the parent."""
     child = make_guard()
     first, second = child.extract(PAGE + f"do: {deed}".encode(), None), child.extract(PAGE, None)
     assert process_of(first) == process_of(second)
@@ -115,6 +119,7 @@ def test_messages_of_a_library_and_ctrl_c_do_not_disturb_a_child(deed: str, make
 
 
 def test_a_page_is_not_blamed_for_those_before_it(make_guard: Any) -> None:
+    """It is tried again in a fresh child."""
     child = make_guard()
     first = process_of(child.extract(PAGE, None))
     answer = child.extract(PAGE + b"do: fail if used", None)
@@ -125,6 +130,7 @@ def test_a_page_is_not_blamed_for_those_before_it(make_guard: Any) -> None:
 def test_a_child_is_kept_and_replaced_after_so_many_pages_or_bytes(
     make_guard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By its process id."""
     monkeypatch.setattr(guard, "CHILD_PAGES", 3)
     child = make_guard()
     processes = [process_of(child.extract(PAGE, None)) for _ in range(7)]
@@ -134,6 +140,7 @@ def test_a_child_is_kept_and_replaced_after_so_many_pages_or_bytes(
 
 
 def test_a_child_killed_from_outside_is_an_error_and_no_fault_of_the_page(make_guard: Any) -> None:
+    """The page would be lost for what the machine did."""
     child = make_guard()
     with pytest.raises(RbtError, match="killed by SIGKILL"):
         child.extract(PAGE + b"do: die of a signal", None)
@@ -142,11 +149,13 @@ def test_a_child_killed_from_outside_is_an_error_and_no_fault_of_the_page(make_g
 
 @pytest.mark.parametrize("target", ["no_such_module:extract", "hostile_extractors:no_such_function"])
 def test_an_extractor_that_cannot_be_loaded_is_an_error(target: str, make_guard: Any) -> None:
+    """A module or a function that is not there, by name."""
     with pytest.raises(ConfigError, match="no_such"):
         make_guard(target).extract(PAGE, None)
 
 
 def test_an_interrupt_leaves_no_answer_behind_for_the_next_page(make_guard: Any) -> None:
+    """The child that was asked is given up."""
     child = make_guard()
     child.extract(PAGE, None)
 
@@ -165,6 +174,7 @@ def test_an_interrupt_leaves_no_answer_behind_for_the_next_page(make_guard: Any)
 
 
 def test_one_child_is_kept_for_a_process_and_ends_when_it_is_told() -> None:
+    """Other settings make another one."""
     end_guarded()
     guard.extract_guarded("fast", PAGE, None, 30.0)
     assert guard._kept is not None
@@ -190,6 +200,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("state", ["idle", "busy"])
 def test_v50_the_child_of_a_killed_parent_leaves(state: str) -> None:
+    """Whether it waits or works."""
     environment = {**os.environ, "PYTHONPATH": str(FOLDER)}
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, state], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
@@ -203,6 +214,7 @@ def test_v50_the_child_of_a_killed_parent_leaves(state: str) -> None:
 
 
 def test_the_extractors_of_the_recipe_are_these() -> None:
+    """Each name of the configuration can be guarded."""
     assert set(get_args(get_type_hints(SourceConfig)["extractor"])) == set(EXTRACTORS)
     for name, target in EXTRACTORS.items():
         module, _, function = target.partition(":")
@@ -233,6 +245,7 @@ while pages < 10_000:
 
 @pytest.mark.slow
 def test_v3_10000_pages_through_one_worker_stay_flat_in_memory(tmp_path: Path) -> None:
+    """Neither the worker nor its child grows."""
     path = tmp_path / "pages.warc"
     with path.open("wb") as stream:
         for number in range(1000):

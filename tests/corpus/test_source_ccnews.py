@@ -66,6 +66,7 @@ def write(path: Path, records: list[bytes], *, one_member: bool = False) -> list
 def test_a_response_becomes_a_document_with_all_its_facts(
     name: str, one_member: bool, tmp_path: Path, read_source: Any
 ) -> None:
+    """Plain, in one gzip member, and in a member for each record."""
     path = tmp_path / name
     write(path, [record(1), record(2)], one_member=one_member)
     first, second = read_source(path, "ccnews", name="news").documents
@@ -77,6 +78,7 @@ def test_a_response_becomes_a_document_with_all_its_facts(
 
 
 def test_what_is_no_page_of_the_period_is_counted_by_rule(tmp_path: Path, read_source: Any) -> None:
+    """Types, states, media types, dates and schemes."""
     path = tmp_path / "news.warc.gz"
     records = [
         record(1, type="request"),
@@ -99,6 +101,7 @@ def test_what_is_no_page_of_the_period_is_counted_by_rule(tmp_path: Path, read_s
     "type", ["revisit", "request", "metadata", "warcinfo", "resource", "continuation", "", "RESPONSE"]
 )
 def test_only_responses_are_pages(type: str, tmp_path: Path, read_source: Any) -> None:
+    """The type is read in any case."""
     path = tmp_path / "news.warc.gz"
     write(path, [record(1, type=type)])
     outcome = read_source(path, "ccnews")
@@ -129,6 +132,7 @@ def test_only_responses_are_pages(type: str, tmp_path: Path, read_source: Any) -
 def test_the_window_compares_dates_of_any_precision(
     date: str, since: str, until: str, rule: str, tmp_path: Path, read_source: Any
 ) -> None:
+    """From a year to a fraction of a second."""
     path = tmp_path / "news.warc"
     write(path, [record(1, date=date)])
     outcome = read_source(path, "ccnews", since=since, until=until)
@@ -136,6 +140,7 @@ def test_the_window_compares_dates_of_any_precision(
 
 
 def test_the_window_is_the_papers_unless_another_is_named(tmp_path: Path, read_source: Any) -> None:
+    """From September 2016 to February 2019, both included."""
     path = tmp_path / "news.warc"
     dates = ["2016-08-31T23:59:59Z", "2016-09-01T00:00:00Z", "2019-02-28T23:59:59Z", "2019-03-01T00:00:00Z"]
     write(path, [record(number, date=date) for number, date in enumerate(dates)])
@@ -143,6 +148,7 @@ def test_the_window_is_the_papers_unless_another_is_named(tmp_path: Path, read_s
 
 
 def test_a_response_without_a_body_or_a_media_type_is_dropped_by_rule(tmp_path: Path, read_source: Any) -> None:
+    """Unless the crawler says what its type is."""
     path = tmp_path / "news.warc"
     untyped = record(3).replace(b"Content-Type: text/html; charset=utf-8\r\n", b"X: " + b"x" * 35 + b"\r\n")
     identified = untyped.replace(b"WARC-Date", b"WARC-Identified-Payload-Type: text/html\r\nWARC-Date")
@@ -154,6 +160,7 @@ def test_a_response_without_a_body_or_a_media_type_is_dropped_by_rule(tmp_path: 
 
 
 def test_what_is_too_large_and_no_page_is_dropped_by_its_own_rule(tmp_path: Path, read_source: Any) -> None:
+    """Size is a reason only for what would have been a page."""
     path = tmp_path / "news.warc.gz"
     large = html(1) * 2000
     records = [
@@ -171,6 +178,7 @@ def test_what_is_too_large_and_no_page_is_dropped_by_its_own_rule(tmp_path: Path
 
 
 def test_the_page_limit_is_exact(tmp_path: Path, read_source: Any) -> None:
+    """A page of as many bytes is kept, one more is too many, as stored and as decoded."""
     path = tmp_path / "news.warc"
     for name, body in (("plain", html(1)), ("packed", gzip.compress(html(1), mtime=0))):
         headers = "Content-Encoding: gzip\r\n" if name == "packed" else ""
@@ -185,6 +193,7 @@ def test_the_page_limit_is_exact(tmp_path: Path, read_source: Any) -> None:
 def test_a_page_that_breaks_its_extractor_is_quarantined_by_url_and_the_others_are_kept(
     tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A loop, a crash and an exception, each with a good page behind it."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     monkeypatch.setitem(EXTRACTORS, "fast", "hostile_extractors:misbehave")
     path = tmp_path / "news.warc.gz"
@@ -202,6 +211,7 @@ def test_a_page_that_breaks_its_extractor_is_quarantined_by_url_and_the_others_a
 def test_the_extractor_of_the_recipe_is_used(
     tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each name leads to its own function."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     monkeypatch.setitem(EXTRACTORS, "trafilatura", "hostile_extractors:echo")
     path = tmp_path / "news.warc"
@@ -212,6 +222,7 @@ def test_the_extractor_of_the_recipe_is_used(
 
 @pytest.mark.parametrize("name", ["news.arc", "news.arc.gz"])
 def test_a_file_in_the_older_arc_format_is_one_quarantined_place(name: str, tmp_path: Path, read_source: Any) -> None:
+    """Plain and compressed."""
     path = tmp_path / name
     block = b"1 0 Crawler\nURL IP-address Archive-date Content-type Archive-length\n"
     first = b"filedesc://news.arc 0.0.0.0 20170506070809 text/plain %d\n%s\n" % (len(block), block)
@@ -224,6 +235,7 @@ def test_a_file_in_the_older_arc_format_is_one_quarantined_place(name: str, tmp_
 
 @pytest.mark.parametrize("length", [10**18 - 1, 1 << 62, 1 << 64, 10**30])
 def test_a_length_beyond_the_file_costs_what_is_there(length: int, tmp_path: Path, read_source: Any) -> None:
+    """What a header claims is never counted."""
     path = tmp_path / "news.warc.gz"
     liar = re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % length, record(2))
     write(path, [record(1), liar])
@@ -237,6 +249,7 @@ def test_a_length_beyond_the_file_costs_what_is_there(length: int, tmp_path: Pat
 def test_v4_a_broken_member_is_quarantined_by_url_and_offset_and_the_others_are_kept(
     place: float, tmp_path: Path, read_source: Any
 ) -> None:
+    """Damage in any place of a record's bytes, its header and its checksum."""
     path = tmp_path / "news.warc.gz"
     body = html(3).replace(b"</article>", random.Random(1).randbytes(3000).hex().encode() + b"</article>")
     offsets = write(path, [record(1), record(2), record(3, body), record(4), record(5)])
@@ -253,6 +266,7 @@ def test_v4_a_broken_member_is_quarantined_by_url_and_offset_and_the_others_are_
 
 
 def test_a_file_cut_in_a_record_keeps_those_before(tmp_path: Path, read_source: Any) -> None:
+    """The cut one is named."""
     for name, cut in (("news.warc", 300), ("news.warc.gz", 40)):
         path = tmp_path / name
         write(path, [record(1), record(2), record(3)])
@@ -264,6 +278,7 @@ def test_a_file_cut_in_a_record_keeps_those_before(tmp_path: Path, read_source: 
 
 
 def test_bytes_between_records_are_quarantined_up_to_the_next_record(tmp_path: Path, read_source: Any) -> None:
+    """As one record of so many bytes."""
     path = tmp_path / "news.warc"
     bad_length = record(2).replace(b"Content-Length: ", b"Content-Length: x")
     write(path, [record(1), b"garbage\nof two lines\n", record(3), bad_length, record(4)])
@@ -273,6 +288,7 @@ def test_bytes_between_records_are_quarantined_up_to_the_next_record(tmp_path: P
 
 
 def test_a_page_above_the_limit_is_quarantined(tmp_path: Path, read_source: Any) -> None:
+    """As stored and as decoded, whatever its coding."""
     path = tmp_path / "news.warc.gz"
     page = b"<p>" + b"x" * 11_000_000
     twice = gzip.compress(gzip.compress(page))
@@ -327,6 +343,7 @@ def chunked(body: bytes, line: bytes = b"%x\r\n", end: bytes = b"\r\n") -> bytes
 def test_transfer_and_content_encodings_are_undone(
     headers: str, encode: Any, tmp_path: Path, read_source: Any
 ) -> None:
+    """The last one first, and text under a compression's name is text."""
     path = tmp_path / "news.warc.gz"
     write(path, [record(1, encode(html(1)), headers=headers), record(1)])
     first, plain = read_source(path, "ccnews").documents
@@ -334,6 +351,7 @@ def test_transfer_and_content_encodings_are_undone(
 
 
 def test_a_body_that_cannot_be_decoded_is_quarantined(tmp_path: Path, read_source: Any) -> None:
+    """An unknown coding, broken ones, and no HTTP at all."""
     path = tmp_path / "news.warc"
     damaged = gzip.compress(html(2), mtime=0)
     records = [
@@ -367,6 +385,7 @@ def raising(error: BaseException) -> Any:
 def test_a_panic_of_fastwarc_costs_one_record(
     tmp_path: Path, read_source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its type is no Exception, and it is caught all the same."""
     path = tmp_path / "news.warc"
     write(path, [record(1, headers="Content-Encoding: gzip\r\n"), record(2)])
     monkeypatch.setitem(warc._READERS, "gzip", raising(PanicException("index out of bounds")))
@@ -380,6 +399,7 @@ def test_a_panic_of_fastwarc_costs_one_record(
 def test_what_ends_the_process_is_not_taken_for_a_panic(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An interrupt and an exit go through."""
     monkeypatch.setitem(warc._READERS, "gzip", raising(error))
     with pytest.raises(type(error)):
         parse_http(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", 1000)
@@ -387,6 +407,7 @@ def test_what_ends_the_process_is_not_taken_for_a_panic(
 
 @given(body=st.binary(max_size=200), sizes=st.lists(st.integers(1, 50), min_size=1, max_size=9))
 def test_chunks_join_to_the_body(body: bytes, sizes: list[int]) -> None:
+    """As fastwarc joins them."""
     encoded, position = b"", 0
     for size in sizes * 200:
         if position >= len(body):
@@ -399,6 +420,7 @@ def test_chunks_join_to_the_body(body: bytes, sizes: list[int]) -> None:
 
 @given(content=st.binary(max_size=300))
 def test_no_content_makes_the_http_parser_fail_in_another_way(content: bytes) -> None:
+    """Whatever the bytes, it gives a response or raises ValueError."""
     for candidate in (content, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + content):
         try:
             parse_http(candidate, 1000)
@@ -407,8 +429,24 @@ def test_no_content_makes_the_http_parser_fail_in_another_way(content: bytes) ->
 
 
 def test_headers_fold_and_the_first_of_a_name_wins() -> None:
+    """Lines without a colon are passed over."""
     block = b"WARC/1.0\r\nA: 1\r\n b\r\nno colon\r\nA: 2\r\nB:3"
     assert parse_headers(block) == {"a": "1 b", "b": "3"}
+
+
+def test_a_header_block_is_read_up_to_the_limit_and_beyond_it_is_no_record() -> None:
+    """Up to it all fields are read, though fastwarc takes half as much at once."""
+    last = b"\r\nContent-Length: 2\r\n\r\nok\r\n\r\n"
+    known = b"WARC/1.0\r\nWARC-Record-ID: 1"
+    for rest, problem in (
+        (b"\r\nX: y\r\n z" * 2800, ""), (b"\r\nX: y\r\n z" * 3400, "bad_record"),
+        (b"\r\nX: " + b"x" * 16_000, ""),
+    ):
+        block = known + rest + last
+        pieces = [block[start : start + 1000] for start in range(0, len(block), 1000)]
+        [record] = WarcReader(RawStream(iter(pieces)), 1000)
+        assert (record.problem, record.id) == (problem, "" if problem else "1")
+        assert problem or len(record.headers["x"]) in (16_000, len("y z"))
 
 
 @given(
@@ -417,12 +455,14 @@ def test_headers_fold_and_the_first_of_a_name_wins() -> None:
     )
 )
 def test_no_bytes_make_the_reader_loop_or_fail(junk: list[bytes]) -> None:
+    """Pieces of records in any order give no more records than pieces."""
     data = b"".join(junk)
     records = list(WarcReader(RawStream(iter([data])), 1000))
     assert len(records) <= len(junk) + 1
 
 
 def test_records_are_those_that_fastwarc_finds(data: Path) -> None:
+    """Ids, sizes and contents of all real files that it reads."""
     for path in [*sorted((data / "warc").glob("*/*.warc.gz")), data / "warc/warcio/example.warc"]:
         if path.stat().st_size > 1_000_000:
             continue
@@ -437,6 +477,7 @@ def test_records_are_those_that_fastwarc_finds(data: Path) -> None:
 
 
 def test_odd_files_are_accounted_for_and_never_raise(data: Path, read_source: Any) -> None:
+    """All real files of two test collections."""
     for path in sorted((data / "warc/warcio").iterdir()) + sorted((data / "warc/dolma").iterdir()):
         outcome = read_source(path, "ccnews")
         assert outcome.reading.row.incoming.documents > 0, path.name

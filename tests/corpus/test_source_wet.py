@@ -40,6 +40,7 @@ def write(path: Path, records: list[bytes]) -> Path:
 def test_a_conversion_becomes_a_document_whose_lines_are_paragraphs(
     name: str, tmp_path: Path, read_source: Any
 ) -> None:
+    """Without title, dated by the crawl."""
     text = "\n".join(LINES).encode()
     records = [conversion(0, b"software: x", type="warcinfo"), conversion(1, text), conversion(2, b"Other\r\n")]
     outcome = read_source(write(tmp_path / name, records), "ccnews")
@@ -52,6 +53,7 @@ def test_a_conversion_becomes_a_document_whose_lines_are_paragraphs(
 
 
 def test_conversions_are_dropped_by_the_rules_of_pages(tmp_path: Path, read_source: Any) -> None:
+    """Dates, empty ones, media types, size."""
     records = [
         conversion(1, b"text", date="2016-08-31T23:59:59Z"),
         conversion(2, b"text", date="2019-03-01T00:00:00Z"),
@@ -67,6 +69,7 @@ def test_conversions_are_dropped_by_the_rules_of_pages(tmp_path: Path, read_sour
 
 
 def test_a_language_that_the_crawler_names_changes_nothing(tmp_path: Path, read_source: Any) -> None:
+    """The filter asks the text itself."""
     named = conversion(1, b"text", headers="WARC-Identified-Content-Language: deu\r\n")
     for record in (named, conversion(1, b"text")):
         [document] = read_source(write(tmp_path / "news.warc.wet", [record]), "ccnews").documents
@@ -74,6 +77,7 @@ def test_a_language_that_the_crawler_names_changes_nothing(tmp_path: Path, read_
 
 
 def test_bytes_that_are_no_utf8_are_left_out_and_listed(tmp_path: Path, read_source: Any) -> None:
+    """The rest of the page is kept."""
     path = write(tmp_path / "news.warc.wet", [conversion(1, b"good \xff\xfe text")])
     outcome = read_source(path, "ccnews")
     assert outcome.texts == ["good  text"]
@@ -82,6 +86,7 @@ def test_bytes_that_are_no_utf8_are_left_out_and_listed(tmp_path: Path, read_sou
 
 
 def test_v4_a_broken_member_of_a_wet_file_costs_one_page(tmp_path: Path, read_source: Any) -> None:
+    """It is named by its address and place."""
     records = [conversion(number, bytes(range(32, 127)) * 20) for number in range(1, 6)]
     path = write(tmp_path / "news.warc.wet.gz", records)
     start = sum(len(gzip.compress(record, mtime=0)) for record in records[:2])

@@ -49,6 +49,7 @@ def ids(outcome: Any) -> list[str]:
 def test_a_page_becomes_a_document_with_all_its_facts(
     suffix: str, compress: Any, tmp_path: Path, read_source: Any
 ) -> None:
+    """Whatever the dump is compressed with."""
     path = tmp_path / f"dump.xml{suffix}"
     path.write_bytes(
         compress((HEADER + page(3, "'''Tea''' &amp; [[milk]].", title="Tea &lt;1&gt;") + FOOTER).encode())
@@ -64,6 +65,7 @@ def test_a_page_becomes_a_document_with_all_its_facts(
 def test_redirects_other_namespaces_and_other_models_are_counted_and_left_out(
     tmp_path: Path, read_source: Any
 ) -> None:
+    """Each by its own rule."""
     path = tmp_path / "dump.xml"
     pages = [
         page(1),
@@ -81,6 +83,7 @@ def test_redirects_other_namespaces_and_other_models_are_counted_and_left_out(
 
 
 def test_v1_an_empty_text_is_an_empty_document_and_swallows_nothing(tmp_path: Path, read_source: Any) -> None:
+    """An empty element is no opening of the next page's text."""
     path = tmp_path / "dump.xml"
     empty = page(1).replace('<text xml:space="preserve">Some text.</text>', '<text xml:space="preserve" />')
     path.write_text(HEADER + empty + page(2, "Next.") + FOOTER)
@@ -90,6 +93,7 @@ def test_v1_an_empty_text_is_an_empty_document_and_swallows_nothing(tmp_path: Pa
 
 
 def test_an_index_file_is_no_dump(tmp_path: Path, read_source: Any) -> None:
+    """It is read for its hash and holds no record."""
     for name in ("enwiki-multistream-index.txt.bz2", "enwiki-multistream-index1.txt-p1p41242.bz2"):
         path = tmp_path / name
         path.write_bytes(bz2.compress(b"638:10:AccessibleComputing\n"))
@@ -100,6 +104,7 @@ def test_an_index_file_is_no_dump(tmp_path: Path, read_source: Any) -> None:
 
 
 def test_a_cut_dump_keeps_whole_pages_and_names_the_cut_one(tmp_path: Path, read_source: Any) -> None:
+    """By its id, and where it starts."""
     path = tmp_path / "dump.xml"
     whole = HEADER + page(1) + page(2) + page(3)
     path.write_text(whole[: whole.index("</text>", whole.index("Page 3"))])
@@ -114,6 +119,7 @@ def test_a_cut_dump_keeps_whole_pages_and_names_the_cut_one(tmp_path: Path, read
 
 
 def test_a_dump_cut_between_pages_is_noticed(tmp_path: Path, read_source: Any) -> None:
+    """No page is cut, but the end of the dump is missing."""
     path = tmp_path / "dump.xml"
     path.write_text(HEADER + page(1))
     outcome = read_source(path, "wikipedia")
@@ -125,6 +131,7 @@ def test_a_dump_cut_between_pages_is_noticed(tmp_path: Path, read_source: Any) -
 def test_a_broken_stream_of_a_multistream_dump_costs_only_its_pages(
     broken: int, tmp_path: Path, read_source: Any
 ) -> None:
+    """A flipped byte in any of three streams."""
     streams = multistream([page(number) + page(number + 10) for number in range(1, 4)])
     damaged = bytearray(streams[broken + 1])
     damaged[len(damaged) // 2] ^= 255
@@ -137,6 +144,7 @@ def test_a_broken_stream_of_a_multistream_dump_costs_only_its_pages(
 
 
 def test_a_dump_cut_in_the_middle_of_a_stream_keeps_the_streams_before(tmp_path: Path, read_source: Any) -> None:
+    """The cut is named once."""
     streams = multistream([page(number) for number in range(1, 4)])
     path = tmp_path / "dump.xml.bz2"
     path.write_bytes(b"".join(streams[:3]) + streams[3][:100])
@@ -146,6 +154,7 @@ def test_a_dump_cut_in_the_middle_of_a_stream_keeps_the_streams_before(tmp_path:
 
 
 def test_a_page_that_is_no_xml_costs_itself_alone(tmp_path: Path, read_source: Any) -> None:
+    """Tags in a text, control characters, tags that are never closed."""
     path = tmp_path / "dump.xml"
     bad = [page(2, "a <b> c"), page(3, "\x01"), page(4).replace("</title>", ""), page(5).replace("  </page>\n", "")]
     path.write_text(HEADER + page(1) + bad[0] + bad[1] + bad[2] + bad[3] + page(6) + FOOTER)
@@ -156,6 +165,7 @@ def test_a_page_that_is_no_xml_costs_itself_alone(tmp_path: Path, read_source: A
 
 
 def test_entities_are_never_resolved(tmp_path: Path, read_source: Any) -> None:
+    """Neither those that grow nor those that name a file."""
     path = tmp_path / "dump.xml"
     secret = tmp_path / "secret.txt"
     secret.write_text("the secret")
@@ -170,6 +180,7 @@ def test_entities_are_never_resolved(tmp_path: Path, read_source: Any) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_pages_are_found_however_the_bytes_arrive(size: int) -> None:
+    """In pieces of any size, tags cut in two."""
     whole = (HEADER + "".join(page(number, "é" * number) for number in range(1, 30)) + FOOTER).encode()
     cutter = dump.PageCutter()
     found = [one for start in range(0, len(whole), size) for one in cutter.feed(whole[start : start + size])]
@@ -180,6 +191,7 @@ def test_pages_are_found_however_the_bytes_arrive(size: int) -> None:
 
 
 def test_a_page_without_an_end_is_given_up_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next page is found."""
     monkeypatch.setattr(dump, "MAXIMUM_PAGE_BYTES", 10_000)
     cutter = dump.PageCutter()
     chunks = [(HEADER + "<page>").encode(), *[b"x" * 1000] * 30, (page(2)).encode()]
@@ -187,6 +199,7 @@ def test_a_page_without_an_end_is_given_up_beyond_the_limit(monkeypatch: pytest.
 
 
 def test_v3_memory_stays_flat_over_ten_thousand_pages(tmp_path: Path) -> None:
+    """What a page takes is given back."""
     path = tmp_path / "dump.xml.gz"
     text = "A sentence with a [[link]] in it. " * 3
     with gzip.open(path, "wt", compresslevel=1) as stream:
@@ -206,6 +219,7 @@ def test_v3_memory_stays_flat_over_ten_thousand_pages(tmp_path: Path) -> None:
 
 
 def test_real_dumps_are_read_whole(data: Path, read_source: Any) -> None:
+    """All pages of a real multistream dump are kept or dropped by rule."""
     outcome = read_source(data / "wikipedia/derived/enwiki-A-pages-articles-multistream.xml.bz2", "wikipedia")
     assert len(outcome.documents) + sum(outcome.dropped.values()) == 103
     assert outcome.dropped == {"redirect": 54, "disambiguation": 4}
@@ -214,6 +228,7 @@ def test_real_dumps_are_read_whole(data: Path, read_source: Any) -> None:
 
 
 def test_a_real_cut_dump_is_reported_and_its_whole_pages_are_kept(data: Path, read_source: Any) -> None:
+    """The page that is cut is named by its id."""
     outcome = read_source(data / "wikipedia/truncated_multilang/mrwiki-truncated-100k.xml.xz", "wikipedia")
     assert outcome.reasons == ["truncated"]
     assert outcome.reading.quarantined[0]["locator"].isdigit()
@@ -254,6 +269,13 @@ def test_disambiguation_pages_are_left_out_unless_asked_for(
     outcome = read_source(path, "wikipedia", disambiguation=keep)
     assert ids(outcome) == (["wikipedia:1", "wikipedia:2"] if keep else ["wikipedia:2"])
     assert outcome.dropped == ({} if keep else {"disambiguation": 1})
+
+
+def test_v1_text_behind_what_no_dump_has_in_a_text_is_kept(tmp_path: Path, read_source: Any) -> None:
+    """Comments, elements, instructions and CDATA inside <text> take no text behind them away."""
+    path = tmp_path / "dump.xml"
+    path.write_text(HEADER + page(1, "One <!-- c -->two <b>3</b> <?i x?>four <![CDATA[& five]]>.") + FOOTER)
+    assert read_source(path, "wikipedia").texts == ["One two 3 four & five."]
 
 
 def test_a_page_with_several_revisions_gives_its_last(tmp_path: Path, read_source: Any) -> None:

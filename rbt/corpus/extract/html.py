@@ -1,7 +1,7 @@
 """News pages to their article: decoded, parsed, scanned to blocks, and those kept that are the article.
 
-    bytes ──decode_html──> str ──HTMLTree──> tree ──str──> HTML without errors ──scan_html──> Scan: blocks, elements
-          ──choose──> kept blocks ──> text, paragraphs apart by one blank line
+    bytes ──decode_html──> str ──HTMLTree──> tree ──str──> HTML without errors ──raise_exponents──> HTML
+          ──scan_html──> Scan: blocks, elements ──choose──> kept blocks ──> text, paragraphs apart by one blank line
     Scan ──page_facts──> title, date
 
 The parser is resiliparse's, and so is the repair of what authors write. A walk over its tree from Python costs more
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from resiliparse.parse.html import HTMLTree
 
 from rbt.corpus.extract.article import Article
+from rbt.corpus.extract.exponents import raise_exponents
 from rbt.corpus.extract.html_choose import BESIDE, WITHOUT_NAMES, choose
 from rbt.corpus.extract.html_scan import CHARACTERS, ELEMENT, ENDED, FLAGS, LINKED, OWN, Int32, Scan, scan_html
 from rbt.corpus.extract.html_words import FACT, HEADING, HIDDEN
@@ -31,7 +32,7 @@ REPEATED_CHARACTERS = 30  # a block of as many that stands twice is kept once
 
 def extract_article(html: bytes, charset: str | None) -> Article:
     """The article of a page. `charset`: as the transport declared it; the page's own word and its bytes come next."""
-    scan = scan_html(str(HTMLTree.parse(decode_html(html, charset))))
+    scan = scan_html(raise_exponents(str(HTMLTree.parse(decode_html(html, charset)))))
     title, date = find_facts(scan)
     return Article(title, date, find_text(scan, title))
 

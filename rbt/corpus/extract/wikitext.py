@@ -26,6 +26,7 @@ from rbt.corpus.extract.wikitext_marks import (
     DROP,
     GAP,
     HIDDEN,
+    MAXIMUM_NAME_BYTES,
     OPEN,
     SHIFT,
     Int32,
@@ -115,7 +116,7 @@ def render_templates(text: bytes, dropped: dict[str, int]) -> bytes:
             content = b"".join(stack.pop()).decode("utf-8", "surrogateescape")
             rendered = render_template(content)
             if rendered is None:
-                _count(template_name(content), dropped)
+                _count(template_name(content[:MAXIMUM_NAME_BYTES]), dropped)  # names are kept in a cache
             stack[-1].append((rendered or "").encode("utf-8", "surrogateescape") or gap)
         else:
             stack[-1].append(piece)

@@ -127,13 +127,14 @@ def _pipe(out: UInt8, start: int, stop: int) -> int:
 
 @kernel
 def _is_language(out: UInt8, start: int, stop: int) -> bool:
-    """Whether out[start:stop] begins like a link to another language: `xx:`, `xxx:`, `xx-yy:`."""
+    """Whether out[start:stop] begins like a link to another language: `xx:`, `xxx:`, `xx-yy:`, `xx-y-zzz:`."""
     length = parts = 0
     for place in range(start, stop):
         byte = out[place]
+        whole = 2 <= length <= 3 if parts == 0 else 1 <= length <= 8
         if byte == COLON:
-            return 2 <= length <= (3 if parts == 0 else 8) and parts <= 2
-        if byte == DASH and 2 <= length <= (3 if parts == 0 else 8):
+            return whole and parts <= 2
+        if byte == DASH and whole:
             length = 0
             parts += 1
         elif 97 <= byte <= 122:

@@ -2,8 +2,8 @@
 
     uint8 (n,) ──strip_inline──> uint8 (m,)
 
-Tags, external links, switches, and quotes that are italics or bold go; tags of blocks leave line breaks. An exponent
-stays apart from its base: 10<sup>6</sup> is 10⁶, since 106 is another number; an index is H2O.
+Tags, external links, switches, and quotes that are italics or bold go; tags of blocks leave line breaks. Exponents
+are raised (exponents.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from rbt.corpus.extract.exponents import MAXIMUM_SIGNS, RAISED
 from rbt.corpus.extract.wikitext_marks import (
     APOSTROPHE,
     BLANK,
@@ -45,15 +46,10 @@ BREAKS = {  # tags that stand for something; all others leave nothing
 _SCHEMES = ("http:", "https:", "ftp:", "mailto:", "//")
 _SCHEME_BYTES = np.frombuffer("".join(_SCHEMES).encode(), np.uint8)
 _SCHEME_STARTS = np.cumsum([0, *map(len, _SCHEMES)])
-_RAISED = {  # signs of an exponent as they are written, and as they are raised
-    **dict(zip("0123456789+-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", strict=True)),
-    "\u2212": "⁻", "&minus;": "⁻", "&#8722;": "⁻", "&#x2212;": "⁻",
-}
-_WRITTEN_BYTES = np.frombuffer("".join(_RAISED).encode(), np.uint8)
-_WRITTEN_STARTS = np.cumsum([0, *(len(sign.encode()) for sign in _RAISED)])
-_RAISED_BYTES = np.frombuffer("".join(_RAISED.values()).encode(), np.uint8)
-_RAISED_STARTS = np.cumsum([0, *(len(sign.encode()) for sign in _RAISED.values())])
-_MAXIMUM_EXPONENT = 8  # signs
+_WRITTEN_BYTES = np.frombuffer("".join(RAISED).encode(), np.uint8)
+_WRITTEN_STARTS = np.cumsum([0, *(len(sign.encode()) for sign in RAISED)])
+_RAISED_BYTES = np.frombuffer("".join(RAISED.values()).encode(), np.uint8)
+_RAISED_STARTS = np.cumsum([0, *(len(sign.encode()) for sign in RAISED.values())])
 _INLINE = np.zeros(256, np.bool_)
 _INLINE[[*b"<[]'_", LINK]] = True
 
@@ -130,7 +126,7 @@ def _write_break(meaning: int, closing: bool, out: UInt8, size: int) -> int:
 def _write_exponent(data: UInt8, place: int, out: UInt8, size: int) -> tuple[int, int]:
     """Raise the signs at `place` where a <sup> holds nothing else: (place behind them, size of `out`) then."""
     begin, written = place, size
-    for _ in range(_MAXIMUM_EXPONENT):
+    for _ in range(MAXIMUM_SIGNS):
         number, behind = _word_at(data, place, _WRITTEN_BYTES, _WRITTEN_STARTS)
         if number < 0:
             break

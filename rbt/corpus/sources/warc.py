@@ -25,11 +25,13 @@ from fastwarc.warc import HeaderMap
 from rbt.corpus.sources.compression import PIECE_BYTES
 from rbt.corpus.sources.raw import RawStream
 
-MAXIMUM_HEADER_BYTES = 1 << 15  # fastwarc's own limit of a header block
+MAXIMUM_HEADER_BYTES = 1 << 15
+PARSED_BYTES = 1 << 14  # fastwarc refuses a longer block of headers
 HEAD_BYTES = 1 << 16  # what is kept of a record that is too large: enough for its HTTP headers
 ARC = b"filedesc:"  # how its first record starts
 _VERSION = re.compile(rb"WARC/\d")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
+_FIELD_END = re.compile(rb"\n(?![ \t])")  # a field goes on in lines that start with a blank
 _CHUNK_SIZE = re.compile(rb"\s*([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]{0,1000})?\r?\n")
 # The first of them tells text from what is compressed: MIME Sniffing Standard, section 3, "binary data byte".
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
@@ -168,10 +170,15 @@ def _refusals() -> Iterator[None]:
 
 def parse_headers(block: bytes) -> dict[str, str]:
     """The fields of a WARC header block, its lines ended by CR LF or LF; none where fastwarc refuses the block."""
-    fields = HeaderMap()
+    lines = block.replace(b"\r\n", b"\n")
+    parts = [lines] if 2 * len(lines) <= PARSED_BYTES else _FIELD_END.split(lines)
+    found: dict[str, str] = {}
     with suppress(ValueError), _refusals():
-        fields.parse(io.BytesIO(block.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")))
-        return _first_of_each_name(fields)
+        for number, part in enumerate(parts):
+            fields = HeaderMap()
+            fields.parse(io.BytesIO(part.replace(b"\n", b"\r\n")), has_status_line=number == 0)
+            found = _first_of_each_name(fields) | found
+        return found
     return {}
 
 

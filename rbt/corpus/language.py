@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from rbt.kernels import kernel
 
 WINDOW_CHARACTERS = 400
 DIGITS = 4  # scores are rounded, so that they do not depend on the last bits of a machine's exp and log
@@ -62,7 +63,7 @@ def load_model() -> Model:
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def log_posteriors(data: Any, moves: Any, rows: Any, features: Any, weights: Any, priors: Any) -> Any:
     """(priors + sum over the features in `data` of log(1 + count) * weights[feature], number of features).
 

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from rbt.corpus.dedup.shingles import UNICODE, string_buffers
 from rbt.corpus.repetition import SHARES, repetition_shares
+from rbt.kernels import inline_kernel, kernel
 
 COUNTS_OF_GOPHER = (
     "words", "mean_word_length", "hash_ratio", "ellipsis_ratio", "bullet_lines", "ellipsis_lines", "alphabetic_words",
@@ -58,7 +58,7 @@ def alphabetic_table() -> npt.NDArray[np.bool_]:
     return table
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _point(data: Any, place: Any) -> Any:
     """(code point, bytes) of the character of valid UTF-8 that starts at `place`."""
     lead = np.int64(data[place])
@@ -71,7 +71,7 @@ def _point(data: Any, place: Any) -> Any:
     return point, length
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_words(data: Any, start: int, stop: int, alphabetic: Any) -> Any:
     """(words, their characters, words that hold a letter)."""
     words = characters = lettered = 0
@@ -92,7 +92,7 @@ def count_words(data: Any, start: int, stop: int, alphabetic: Any) -> Any:
     return words, characters, lettered
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _occurs(data: Any, place: int, stop: int, word: Any) -> bool:
     """Whether lower-case ASCII `word` stands at `place`, in either case."""
     if place + len(word) > stop:
@@ -104,7 +104,7 @@ def _occurs(data: Any, place: int, stop: int, word: Any) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_symbols(data: Any, start: int, stop: int) -> Any:
     """How often: number sign, ellipsis (three periods, or U+2026), curly bracket, "lorem ipsum"."""
     signs = ellipses = brackets = lorem = periods = 0
@@ -127,7 +127,7 @@ def count_symbols(data: Any, start: int, stop: int) -> Any:
     return signs, ellipses, brackets, lorem
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_stop_words(data: Any, start: int, stop: int) -> int:
     """How many different stop words occur."""
     met = np.zeros(len(_STOP_CODES), dtype=np.bool_)
@@ -144,7 +144,7 @@ def count_stop_words(data: Any, start: int, stop: int) -> int:
     return int(met.sum())
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _judge_line(data: Any, start: int, stop: int) -> Any:
     """(sentences, words, ends in terminal punctuation, ends in an ellipsis, says javascript) of one line."""
     sentences, words, ended, javascript = 0, 1, False, False
@@ -168,7 +168,7 @@ def _judge_line(data: Any, start: int, stop: int) -> Any:
     return sentences + ended, words, terminal, ellipsis, javascript
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def judge_lines(data: Any, start: int, stop: int) -> Any:
     """(lines, with a bullet, with an ellipsis at the end, characters, characters and sentences in C4's lines)."""
     lines = bullets = ellipses = characters = kept = sentences = 0
@@ -191,7 +191,7 @@ def judge_lines(data: Any, start: int, stop: int) -> Any:
     return lines, bullets, ellipses, characters, kept, sentences
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count(data: Any, start: int, stop: int, alphabetic: Any, counts: Any) -> None:
     """Fill counts (COUNTS_OF_GOPHER, then COUNTS_OF_C4) of the text in data[start:stop]."""
     words, word_characters, lettered = count_words(data, start, stop, alphabetic)
@@ -206,7 +206,7 @@ def _count(data: Any, start: int, stop: int, alphabetic: Any, counts: Any) -> No
     counts[10], counts[11] = brackets, lorem
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count_all(data: Any, offsets: Any, alphabetic: Any) -> Any:
     counts = np.zeros((len(offsets) - 1, 12))
     for number in range(len(offsets) - 1):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from rbt.corpus.dedup.shingles import mix, string_buffers
+from rbt.kernels import kernel
 
 TOP_NGRAMS, DUPLICATE_NGRAMS = (2, 3, 4), (5, 6, 7, 8, 9, 10)
 SHARES = (
@@ -26,7 +26,7 @@ NGRAM_BASE = np.uint64(0x9E3779B97F4A7C15)
 SPACE, LINE_FEED = np.uint8(32), np.uint8(10)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hash_words(data: Any, start: int, stop: int, hashes: Any, lengths: Any) -> int:
     """Hash and measure the words of data[start:stop]; their number, at most (stop - start) // 2 + 1."""
     number = length = 0
@@ -41,7 +41,7 @@ def hash_words(data: Any, start: int, stop: int, hashes: Any, lengths: Any) -> i
     return number
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hash_stretches(data: Any, start: int, stop: int, feeds: int, hashes: Any, lengths: Any) -> int:
     """Hash and measure what lies between runs of `feeds` or more line feeds (1: lines, 2: paragraphs); their number."""
     number = run = length = 0
@@ -62,7 +62,7 @@ def hash_stretches(data: Any, start: int, stop: int, feeds: int, hashes: Any, le
     return number
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def duplicate_shares(hashes: Any, lengths: Any, number: int) -> Any:
     """(share of the stretches that occurred before, their share of all characters)."""
     if number < 2:
@@ -85,7 +85,7 @@ def duplicate_shares(hashes: Any, lengths: Any, number: int) -> Any:
     return repeats / number, characters / lengths[:number].sum()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cover(lengths: Any, place: int, length: int, edge: int) -> Any:
     """(characters of the words of an n-gram at `place` that lie at or behind `edge`, the edge behind it)."""
     characters = 0
@@ -94,7 +94,7 @@ def _cover(lengths: Any, place: int, length: int, edge: int) -> Any:
     return characters, place + length
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count_ngrams(grams: Any, hashes: Any, lengths: Any, count: int, length: int, places: Any, slots: Any) -> Any:
     """Extend the (length - 1)-grams at `places` (ascending) by a word, count them, and put each one's slot in `slots`.
 
@@ -123,7 +123,7 @@ def _count_ngrams(grams: Any, hashes: Any, lengths: Any, count: int, length: int
     return counts, number, characters
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ngram_shares(hashes: Any, lengths: Any, count: int, shares: Any) -> None:
     """Fill shares (9,): characters in the top 2-, 3- and 4-gram, then in duplicate 5- to 10-grams, of all in words.
 
@@ -158,7 +158,7 @@ def ngram_shares(hashes: Any, lengths: Any, count: int, shares: Any) -> None:
             return
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _repetition(data: Any, offsets: Any) -> Any:
     longest = 0
     for number in range(len(offsets) - 1):

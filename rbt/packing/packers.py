@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from rbt.kernels import kernel
 from rbt.packing.rows import best_fit_rows, one_block_a_row
 
 Int64 = npt.NDArray[np.int64]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pack(
     sentence_ends: Int64, document_ends: Int64, max_tokens: int, sentence_separator: bool, cross_documents: bool
 ) -> tuple[Int64, int]:

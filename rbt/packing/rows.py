@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from rbt.kernels import kernel
 
 Int64 = npt.NDArray[np.int64]
 OPEN_ROWS = 1024  # rows that wait for a block that fits; more fill better and keep less of the corpus's order
@@ -32,7 +33,7 @@ def best_fit_rows(lengths: Int64, max_tokens: int) -> tuple[Int64, Int64]:
     return np.argsort(row_of, kind="stable").astype(np.int64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _best_fit(lengths: Int64, max_tokens: int, open_rows: int) -> Int64:
     row_of = np.empty(len(lengths), dtype=np.int64)
     rooms = np.empty(open_rows, dtype=np.int64)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from rbt.corpus.dedup.shingles import (
     UInt8,
@@ -28,6 +27,7 @@ from rbt.corpus.dedup.shingles import (
     string_buffers,
 )
 from rbt.errors import ConfigError
+from rbt.kernels import inline_kernel, kernel
 
 LARGEST = np.uint32(0xFFFFFFFF)  # the minimum of no hash values
 UNROLL = 8  # shingles a pass over the permutations, so that a minimum is loaded and stored once for all of them
@@ -44,7 +44,7 @@ def permutations(number: int, seed: int) -> tuple[UInt32, UInt32]:
     return np.ascontiguousarray(a, dtype=np.uint32), np.ascontiguousarray(b, dtype=np.uint32)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _finalize(hash: Any) -> Any:
     """MurmurHash3's 32-bit finalizer."""
     h = np.uint32(hash)
@@ -53,7 +53,7 @@ def _finalize(hash: Any) -> Any:
     return np.uint32(h ^ (h >> np.uint32(16)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def minimum_hashes(shingles: UInt64, count: int, a: UInt32, b: UInt32, minima: UInt32) -> None:
     """Minimum of each permutation over the low 32 bits of `count` shingle hashes, into `minima` uint32."""
     minima[:] = LARGEST
@@ -73,7 +73,7 @@ def minimum_hashes(shingles: UInt64, count: int, a: UInt32, b: UInt32, minima: U
             minima[k] = min(minima[k], low)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hash_bands(minima: UInt32, keys: UInt64) -> None:
     """One key a band of consecutive minima, into `keys`: key <- mix(band + 1), then mix(key ^ mix(minimum + 1))."""
     rows = len(minima) // len(keys)
@@ -84,7 +84,7 @@ def hash_bands(minima: UInt32, keys: UInt64) -> None:
         keys[band] = key
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sign(
     data: UInt8, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], table: UInt32, ngram: int,
     a: UInt32, b: UInt32, minima: UInt32, keys: UInt64,

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from rbt.corpus.dedup.arrays import Int64, is_member
 from rbt.corpus.dedup.sign import Ingested
 from rbt.corpus.dedup.verify import EDGE_SCHEMA
 from rbt.errors import ArtefactError
 from rbt.formats.parts import read_batches, write_table
+from rbt.kernels import kernel
 
 DUPLICATE_ID, EXACT, NEAR = "duplicate_id", "exact_duplicate", "near_duplicate"
 RULES = (DUPLICATE_ID, EXACT, NEAR)
@@ -126,7 +126,7 @@ def _edge_columns(path: Path) -> Iterator[Edges]:
         )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def choose(b: Int64, a: Int64, jaccard: Float64, is_removed: Bool) -> Int64:
     """Go through edges sorted by (b, a), positions int64 (n,); set `is_removed` of each b that has a kept a.
 
@@ -166,7 +166,7 @@ def _follow(copies: Int64, near: Removals, between: Edges) -> Removals:
     return Removals(number, rule, kept, jaccard)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def improve(
     number: Int64, first: Int64, kept: Int64, jaccard: Float64, b: Int64, a: Int64, similarity: Float64
 ) -> tuple[Int64, Float64]:

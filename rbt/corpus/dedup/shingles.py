@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import regex
-from numba import njit
+
+from rbt.kernels import inline_kernel, kernel
 
 UInt8 = npt.NDArray[np.uint8]
 UInt32 = npt.NDArray[np.uint32]
@@ -62,7 +63,7 @@ def table_fingerprint() -> str:
     return blake2b(character_table().astype("<u4").tobytes(), digest_size=16).hexdigest()
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def mix(x: Any) -> Any:
     """The SplitMix64 finalizer of `rbt.rng.mix64`, for one uint64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -70,7 +71,7 @@ def mix(x: Any) -> Any:
     return x ^ (x >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inline_kernel
 def _decode(data: Any, place: Any, stop: Any) -> Any:
     """(code point, bytes) of the character that starts at `place` with a byte above 127; never reads behind `stop`."""
     lead = np.int64(data[place])
@@ -83,7 +84,7 @@ def _decode(data: Any, place: Any, stop: Any) -> Any:
     return (point if point < UNICODE else np.int64(_REPLACEMENT)), length
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hash_words(data: UInt8, start: int, stop: int, table: UInt32, words: UInt64) -> int:
     """Hash the words of data[start:stop] into `words`, which has room for (stop - start) // 2 + 1; their number."""
     count = 0
@@ -114,7 +115,7 @@ def hash_words(data: UInt8, start: int, stop: int, table: UInt32, words: UInt64)
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hash_shingles(words: UInt64, count: int, ngram: int, shingles: UInt64) -> int:
     """Hash the n-grams of `count` word hashes, in order and with repeats, into `shingles`; their number, at least 1.
 
@@ -132,7 +133,7 @@ def hash_shingles(words: UInt64, count: int, ngram: int, shingles: UInt64) -> in
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _shingles(data: UInt8, start: int, stop: int, table: UInt32, ngram: int) -> UInt64:
     words = np.empty((stop - start) // 2 + 1, dtype=np.uint64)
     count = hash_words(data, start, stop, table, words)

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 from rbt.corpus.dedup.arrays import Int64, bounds, open_array, read_range
 from rbt.corpus.dedup.exact import Runs
@@ -29,6 +28,7 @@ from rbt.corpus.dedup.sign import Ingested
 from rbt.engine import Engine
 from rbt.formats.arrays import Array, write_array, write_joined
 from rbt.formats.parts import read_batches, write_table
+from rbt.kernels import kernel
 from rbt.manifest import fingerprint
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
@@ -214,7 +214,7 @@ class _BucketSets:
         return values, starts
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def merge_jaccard(values: UInt64, starts: Int64, left: Int64, right: Int64) -> npt.NDArray[np.float64]:
     """Jaccard similarity of sorted sets values[starts[i]:starts[i + 1]], pair by pair: float64, of the shape of left.
 

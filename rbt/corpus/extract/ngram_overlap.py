@@ -26,10 +26,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from rbt.corpus.dedup.shingles import SHINGLE_BASE, UInt64, character_table, hash_words
 from rbt.corpus.extract.questions import BLANK
+from rbt.kernels import kernel
 
 LONGEST = 4  # words of an n-gram
 Int32 = npt.NDArray[np.int32]
@@ -88,7 +88,7 @@ def _ngrams(words: UInt64) -> Iterator[tuple[int, int]]:
             yield length, hash
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _slot(keys: UInt64, counts: Int32, hash: np.uint64) -> int:
     """The slot of a hash, or the free one where it would go. Word hashes are mixed well enough to be places."""
     last = np.uint64(len(keys) - 1)
@@ -98,7 +98,7 @@ def _slot(keys: UInt64, counts: Int32, hash: np.uint64) -> int:
     return int(slot)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill(keys: UInt64, counts: Int32, hashes: UInt64, numbers: Int32) -> None:
     for index in range(len(hashes)):
         slot = _slot(keys, counts, hashes[index])
@@ -106,7 +106,7 @@ def _fill(keys: UInt64, counts: Int32, hashes: UInt64, numbers: Int32) -> None:
         counts[slot] = numbers[index]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_shared(words: UInt64, keys: UInt64, counts: Int32) -> Int64:
     """How many n-grams the words and the table share, each as often as in the one that has it less: int64 (4,)."""
     left = counts.copy()

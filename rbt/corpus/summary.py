@@ -62,7 +62,7 @@ def against_the_paper(manifest: Manifest) -> list[str]:
         if not found:
             continue
         size, documents = (sum(source[key] for source in found) for key in ("bytes", "documents"))
-        share = f"{amount(size)}B of {figure.gigabytes:g} GB, {percent(size / 1e9 / figure.gigabytes)}"
+        share = f"{amount(size, 'B')} of {figure.gigabytes:g} GB, {percent(size / 1e9 / figure.gigabytes)}"
         if figure.documents:
             of_documents = percent(documents / figure.documents)
             share += f"; {amount(documents)} of {amount(figure.documents)} {figure.noun}, {of_documents}"
@@ -72,13 +72,14 @@ def against_the_paper(manifest: Manifest) -> list[str]:
     return lines
 
 
-def amount(number: float) -> str:
-    """A number to two digits with its unit: 0.71 M, 63 M, 16 G."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+def amount(number: float, unit: str = "") -> str:
+    """A number to two digits with its unit: 0.71 M, 63 M, 16 GB."""
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1)):
         if number >= size / 2:
-            value = number / size
-            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
-    return f"{number:.0f} "
+            break
+    value = number / size
+    digits = f"{value:.0f}" if value >= 10 or not prefix else f"{value:.2g}"
+    return f"{digits} {prefix}{unit}".strip()
 
 
 def percent(share: float) -> str:

@@ -34,7 +34,8 @@ def test_each_corpus_is_set_against_the_figure_of_the_paper() -> None:
 def test_amounts_and_shares_are_short() -> None:
     """Two digits, and never a share of zero for something that is there."""
     numbers = (0, 499, 500, 12_345, 63e6, 4e9)
-    assert [amount(number) for number in numbers] == ["0 ", "499 ", "0.5 k", "12 k", "63 M", "4 G"]
+    assert [amount(number) for number in numbers] == ["0", "499", "0.5 k", "12 k", "63 M", "4 G"]
+    assert [amount(number, "B") for number in (0, 499, 16e9)] == ["0 B", "499 B", "16 GB"]
     assert [percent(share) for share in (0.5, 0.012, 1e-9)] == ["50 %", "1.2 %", "less than 0.01 %"]
 
 

@@ -29,6 +29,7 @@ test-slow: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_recipe.py
 
 clean:
 	rm -rf .venv $(DEMO) build dist *.egg-info

@@ -146,10 +146,22 @@ def _matches(value: Any, annotation: Any) -> bool:
     return isinstance(value, annotation)
 
 
-def _describe(annotation: Any) -> str:
+WORDS: dict[type, str] = {
+    str: "text in quotes", bool: "true or false", int: "a whole number", float: "a number", type(None): "nothing",
+}
+
+
+def type_in_words(annotation: Any) -> str:
+    """What a key's value must be, for a person."""
     if typing.get_origin(annotation) is typing.Literal:
         return "one of " + ", ".join(repr(option) for option in typing.get_args(annotation))
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    if typing.get_origin(annotation) is tuple:
+        return f"a list, [...], of {type_in_words(typing.get_args(annotation)[0])}"
+    if typing.get_origin(annotation) is dict:
+        return "a table, { ours = \"theirs\" }"
+    if isinstance(annotation, type):
+        return WORDS.get(annotation, annotation.__name__)
+    return " or ".join(type_in_words(option) for option in typing.get_args(annotation)) or str(annotation)
 
 
 def to_dataclass(kind: type[T], table: Mapping[str, Any], where: str) -> T:
@@ -163,7 +175,7 @@ def to_dataclass(kind: type[T], table: Mapping[str, Any], where: str) -> T:
                 f"unknown key {key!r} in [{where}]", cure=f"known keys: {', '.join(names)}"
             )
         if not _matches(value, annotations[key]):
-            raise ConfigError(f"[{where}] {key}: expected {_describe(annotations[key])}", found=repr(value))
+            raise ConfigError(f"[{where}] {key}: expected {type_in_words(annotations[key])}", found=repr(value))
         if annotations[key] is float:
             value = float(value)
         values[key] = tuple(value) if isinstance(value, list) else value

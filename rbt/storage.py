@@ -155,16 +155,17 @@ def read_list(location: str) -> list[str]:
 def _listed(pattern: str, base: Path) -> tuple[str, list[str]]:
     """What "@LIST" or "@LIST PREFIX" stands for: the folder of the names in it ("" if they have none), and the names.
 
-    Lines are URLs, or paths below PREFIX (a URL), or without one below the list's own folder.
+    Lines are URLs, or paths below PREFIX (a URL), or without one local paths, relative to the list's own folder.
     """
     location, _, prefix = pattern.removeprefix(LIST).rpartition(" ")
     if not location or not is_url(prefix):
         location, prefix = pattern.removeprefix(LIST), ""
     location = location.strip() if is_url(location) else str(base / location.strip())
-    folder = prefix.rstrip("/") or location.rpartition("/")[0]
+    folder = prefix.rstrip("/") or (location.rpartition("/")[0] if is_url(location) else str(Path(location).parent))
     lines = read_list(location)
-    names = [line if is_url(line) else f"{folder}/{line.lstrip('/')}" for line in lines]
-    return "" if any(map(is_url, lines)) else folder, names
+    whole = [is_url(line) or (line.startswith("/") and not is_url(folder)) for line in lines]
+    names = [line if as_it_is else f"{folder}/{line.lstrip('/')}" for line, as_it_is in zip(lines, whole, strict=True)]
+    return "" if any(whole) else folder, names
 
 
 def _expand_url(pattern: str) -> list[str]:
@@ -207,9 +208,12 @@ def expand_inputs(patterns: Sequence[str], base: Path) -> list[str]:
     for pattern in patterns:
         names = _expand(pattern, base)
         if not names:
+            is_folder = not is_url(pattern) and (base / pattern).is_dir()
             raise InputError(
-                "expected at least one raw file", path=pattern, found="none",
-                cure=f"put the files there, or change `paths` in the recipe; looked from {base}",
+                "expected at least one file", path=pattern,
+                found="a folder" if is_folder else "an empty list" if pattern.startswith(LIST) else "none",
+                cure=f"name its files: {pattern.rstrip('/')}/**/*.txt, say" if is_folder
+                else f"put the files there, or name others; looked from {base.resolve()}",
             )
         found.update(os.path.normpath(name) if not is_url(name) else name for name in names)
     return sorted(found)

@@ -41,6 +41,11 @@ def test_the_command_page_is_what_the_help_says() -> None:
     assert page.PATH.read_text("utf-8") == page.reference(), "run `make docs`"
 
 
+def test_the_recipe_page_is_what_the_dataclasses_say() -> None:
+    page = load(ROOT / "docs" / "generate_recipe.py")
+    assert page.PATH.read_text("utf-8") == page.reference(), "run `make docs`"
+
+
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)])
 def test_every_command_has_help_an_example_and_the_common_options(path: tuple[str, ...]) -> None:
     command = COMMANDS[path]

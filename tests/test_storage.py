@@ -80,7 +80,7 @@ def test_inputs_are_sorted_however_they_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_pattern_without_files_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"raw/\*\.bz2: expected at least one raw file"):
+    with pytest.raises(InputError, match=r"raw/\*\.bz2: expected at least one file"):
         expand_inputs(["raw/*.bz2"], tmp_path)
 
 

@@ -30,7 +30,7 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One [[source]]: raw files of one kind. Keys that belong to some kinds only are listed in OPTION_KINDS."""
+    """Raw files of one kind. A key whose meaning names kinds belongs to these only, elsewhere it is an error."""
 
     kind: SourceKind
     paths: tuple[str, ...]  # files, globs or fsspec URLs, relative to the recipe; "@LIST": a file of such lines
@@ -42,9 +42,9 @@ class SourceConfig:
     split_books: bool = False  # bookcorpus: guess where books begin in such files, by their copyright pages
     since: str = "2016-09-01"  # ccnews: first crawl date (WARC-Date), ISO 8601; "" = no bound
     until: str = "2019-03-01"  # ccnews: crawl dates before this; "" = no bound
-    extractor: Literal["fast", "trafilatura"] = "fast"  # HTML pages
-    page_bytes: int = 10_000_000  # larger HTML pages are quarantined
-    page_seconds: float = 30.0  # pages that take longer to extract are quarantined
+    extractor: Literal["fast", "trafilatura"] = "fast"  # ccnews, openwebtext, stories: of HTML pages
+    page_bytes: int = 10_000_000  # the same, and wikipedia: larger HTML pages are quarantined
+    page_seconds: float = 30.0  # ccnews, openwebtext, stories: pages that take longer to extract are quarantined
     urls: str = ""  # openwebtext: folder of `rbt corpus urls`; then `paths` are WARC files, and these pages are taken
     questions: tuple[str, ...] = ()  # stories: files of PDP-60 and WSC-273; then `paths` are WARC or WET files to score
     top_fraction: float = 0.001  # stories: share of the scored documents that is kept

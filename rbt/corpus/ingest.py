@@ -32,6 +32,10 @@ from rbt.ledger import Ledger, Row
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
 STAGE, VERSION = "ingest", 2
+EMPTY_HINTS = {  # by the rule that dropped records of a source of which nothing is left
+    "date": "its window is since = {source.since!r}, until = {source.until!r}, on WARC-Date; \"\" is no bound",
+    "url": "none of its pages is in the list that `urls` names",
+}
 LOCAL_FACTS = ("selection",)  # facts that are paths: their content is named by a hash among the others
 
 
@@ -151,7 +155,10 @@ def check_not_empty(sources: Sequence[SourceConfig], row_of: Callable[[str], Row
 
 def check_sources(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
     """Stop a build whose source is empty or past its error budget. Raises InputError."""
-    check_not_empty(sources, lambda label: ledger.row("read", label), "check `kind` and `paths`")
+    for source in sources:
+        hints = [hint for rule, hint in EMPTY_HINTS.items() if rule in ledger.row("read", source.label).dropped]
+        cure = "; ".join([hint.format(source=source) for hint in hints] or ["check `kind` and `paths`"])
+        check_not_empty([source], lambda label: ledger.row("read", label), cure)
     for source in sources:
         row = ledger.row("read", source.label)
         errors, records = row.other.get("quarantined", 0), max(row.incoming.documents, 1)
@@ -160,5 +167,6 @@ def check_sources(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
             raise InputError(
                 f"{where}: expected at most {source.maximum_errors:.1%} unreadable records",
                 found=f"{errors} of {records} ({errors / records:.1%})",
-                cure="see work/ingest/*.quarantine.arrow; mend the files or raise maximum_errors",
+                cure="ingest/*.quarantine.arrow in the work folder say where and why; check `kind`, mend the files, or "
+                "raise `maximum_errors` of this [[source]]",
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from rbt.storage import (
     open_input,
 )
 
+WEB = re.compile(r"\.(warc|wet|arc)(\.gz)?$")
 DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\dZ?)?)?)?")  # these sort as text, beside WARC dates
 # What of a source shapes no document, or shapes it by the content of a file (see `resources`).
 NOT_SHAPING = ("maximum_duplicates", "maximum_errors", "paths", "urls", "questions", "page_seconds")
@@ -90,6 +92,7 @@ def _files_of(source_number: int, source: SourceConfig, base: Path) -> Iterator[
         questions=tuple(expand_inputs(source.questions, base)) if source.questions else (),
     )
     locations = expand_inputs(source.paths, base)
+    _check_forms(source, locations)
     for number, (location, stamp) in enumerate(zip(locations, input_stamps(locations), strict=True)):
         yield RawFile(source_number, resolved, number, location, folder, stamp, found)
 
@@ -119,8 +122,13 @@ def check_options(source: SourceConfig) -> None:
                 found=f"kind {source.kind!r}", cure="take the key out, or change the kind",
             )
     for name in ("since", "until"):
-        if (value := getattr(source, name)) and not DATE.fullmatch(value):
+        if (value := getattr(source, name)) and not is_date(value):
             raise ConfigError(f"source {source.label!r}, {name}: expected a date like 2016-09-01", found=repr(value))
+    if source.since and source.until and source.since >= source.until:
+        expected = f"source {source.label!r}: expected `since` before `until`"
+        raise ConfigError(expected, found=f"{source.since} and {source.until}")
+    if source.top_fraction != SourceConfig(source.kind, ()).top_fraction and not source.questions:
+        raise ConfigError(f"source {source.label!r}: expected `questions` beside `top_fraction`", found="none")
     if unknown := sorted(source.columns.keys() - set(FIELDS)):
         raise ConfigError(
             f"source {source.label!r}, columns: expected some of {', '.join(FIELDS)}", found=", ".join(unknown),
@@ -129,6 +137,28 @@ def check_options(source: SourceConfig) -> None:
     if not 0 < source.top_fraction <= 1:
         expected = f"source {source.label!r}, top_fraction: expected a share above 0, at most 1"
         raise ConfigError(expected, found=f"{source.top_fraction}")
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a year, a month, a day, or a second of the calendar, as WARC dates are written."""
+    if not DATE.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text.rstrip("Z") + "2000-01-01T00:00:00"[len(text.rstrip("Z")) :])
+    except ValueError:
+        return False
+    return True
+
+
+def _check_forms(source: SourceConfig, locations: Sequence[str]) -> None:
+    """Raise InputError where a source of texts is given pages, which it reads only with a certain option."""
+    option = {"stories": "questions", "openwebtext": "urls"}.get(source.kind)
+    pages = next((location for location in locations if WEB.search(location.lower())), None)
+    if option and pages and not getattr(source, option):
+        raise InputError(
+            f"expected texts, or `{option}` beside WARC and WET files", path=pages, found=f"no `{option}`",
+            cure=f"see docs/sources/{source.kind}.md",
+        )
 
 
 def source_identity(source: SourceConfig) -> dict[str, Any]:

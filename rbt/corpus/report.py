@@ -126,7 +126,8 @@ def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
             raise InputError(
                 f"source {source.label!r}: expected deduplication to remove at most {source.maximum_duplicates:.0%}",
                 found=f"{lost} of {documents} documents ({rules})",
-                cure="work/removed.arrow names each, and what is kept for it; or raise maximum_duplicates",
+                cure="removed.arrow in the work folder names each, and what is kept for it; if that is right, raise "
+                "`maximum_duplicates` of this [[source]]",
             )
 
 

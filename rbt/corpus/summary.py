@@ -26,6 +26,9 @@ PAPER = (
 )
 
 
+PREFIXES = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1))
+
+
 def corpus_summary(out: Path, manifest: Manifest) -> list[str]:
     """The lines to print."""
     facts = manifest.facts
@@ -66,7 +69,7 @@ def against_the_paper(manifest: Manifest) -> list[str]:
         if figure.documents:
             of_documents = percent(documents / figure.documents)
             share += f"; {amount(documents)} of {amount(figure.documents)} {figure.noun}, {of_documents}"
-        kinds = dict.fromkeys(source["kind"] for source in found)
+        kinds = [kind for kind in figure.kinds if any(source["kind"] == kind for source in found)]
         missing = "" if len(kinds) == len(figure.kinds) else f" (the figure is {' and '.join(figure.kinds)} together)"
         lines.append(f"of the paper's {' and '.join(kinds)}: {share}{missing}")
     return lines
@@ -74,9 +77,7 @@ def against_the_paper(manifest: Manifest) -> list[str]:
 
 def amount(number: float, unit: str = "") -> str:
     """A number to two digits with its unit: 0.71 M, 63 M, 16 GB."""
-    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1)):
-        if number >= size / 2:
-            break
+    prefix, size = next((unit for unit in PREFIXES if number >= unit[1] / 2), PREFIXES[-1])
     value = number / size
     digits = f"{value:.0f}" if value >= 10 or not prefix else f"{value:.2g}"
     return f"{digits} {prefix}{unit}".strip()
@@ -85,4 +86,6 @@ def amount(number: float, unit: str = "") -> str:
 def percent(share: float) -> str:
     """A share in percent, to two digits below 10 %."""
     value = 100 * share
-    return f"{value:.0f} %" if value >= 10 else f"{value:.2g} %" if value >= 0.01 else "less than 0.01 %"
+    if value >= 10 or value == 0:
+        return f"{value:.0f} %"
+    return f"{value:.2g} %" if value >= 0.01 else "less than 0.01 %"

@@ -60,7 +60,7 @@ def test_without_a_recipe_only_the_corpus_needs_one(tmp_path: Path, new_project:
 def test_raw_files_that_are_not_there_are_named(new_project: Callable[[], Any]) -> None:
     project = new_project()
     (project.folder / "raw").unlink()
-    assert "raw/wikipedia/*.xml.bz2: expected at least one raw file" in one_line(project.run("corpus", "build"))
+    assert "raw/wikipedia/*.xml.bz2: expected at least one file" in one_line(project.run("corpus", "build"))
 
 
 def table_project(project: Any, name: str, data: bytes, errors: float = 0.9) -> Any:

@@ -115,7 +115,7 @@ def fetch(
     if report.failed:
         raise RbtError(
             f"expected all {len(items):,} files", path=out, found=f"{words}, {len(report.failed):,} failed",
-            cure="the same command, run again, fetches what is missing",
+            cure="run again, the same command takes up what was cut; names and checksums are the list's",
         )
     say(quiet, f"{out}: {words}")
 

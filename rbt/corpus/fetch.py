@@ -224,7 +224,7 @@ def _download(item: Item, part: Path, state: Path, session: Session) -> tuple[in
     """Bring `part` to the whole file; its (size, tag)."""
     size, tag = _resumable(item, part, state)
     patience = session.patience(item.url)
-    with part.open("ab") as file:
+    with _nothing_empty(part), part.open("ab") as file:
         furthest = file.tell()
         while True:
             try:
@@ -244,6 +244,17 @@ def _download(item: Item, part: Path, state: Path, session: Session) -> tuple[in
         file.flush()
         os.fsync(file.fileno())
         return file.tell(), tag
+
+
+@contextmanager
+def _nothing_empty(part: Path) -> Iterator[None]:
+    """Leave no part without a byte where a file cannot be had at all."""
+    try:
+        yield
+    except (InputError, OSError):
+        if part.is_file() and not part.stat().st_size:
+            part.unlink()
+        raise
 
 
 def _resumable(item: Item, part: Path, state: Path) -> tuple[int, str]:

@@ -98,6 +98,7 @@ def test_what_cannot_be_fetched_has_no_name(
     assert report.fetched == ["b.bin"]
     assert words in report.failed["a.bin"]
     assert not (tmp_path / "a.bin").exists()
+    assert all(path.stat().st_size for path in tmp_path.iterdir()), "an empty part is left"
     assert len(server.gets("/a.bin")) < 10
 
 

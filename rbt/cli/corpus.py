@@ -171,6 +171,8 @@ def why(document_id: str, folder: Path, recipe: Recipe, quiet: bool) -> None:
 
 def removal_in_words(row: dict[str, Any]) -> str:
     """A row of removed.arrow as a phrase."""
+    if row["rule"] == "exact_duplicate":
+        return f"exact_duplicate of {row['kept_id']}"
     if row["kept_id"]:
         return f"{row['rule']} of {row['kept_id']} (Jaccard {row['jaccard']:.3f}, threshold {row['threshold']})"
     return f"{row['rule']}" + (f" ({row['value']}; asked for {row['threshold']})" if row["value"] else "")

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -67,17 +68,33 @@ def check(run: Path) -> int:
     return step_of(newest)
 
 
+def stop_inside_a_save(child: int, run: Path, generator: Any) -> None:
+    """Let the child run for random moments until it stands still with a half-written checkpoint."""
+    while True:
+        time.sleep(float(generator.uniform(0.0, 0.01)))
+        os.kill(child, signal.SIGSTOP)
+        os.waitpid(child, os.WUNTRACED)
+        if any((run / FOLDER).glob(f"{TEMPORARY}*")):
+            return
+        os.kill(child, signal.SIGCONT)
+
+
 def kill_saves(run: Path, kills: int) -> dict[str, int]:
-    """Kill a saving process `kills` times, at random moments; check what it leaves each time."""
+    """Kill a saving process `kills` times, at random moments, every other one surely inside a save.
+
+    What it leaves is checked each time.
+    """
     save(run, 1)  # also imports what torch imports late, before the first fork
     cut, steps, generator = 0, [1], rng(1, "kills")
-    for _ in range(kills):
+    for kill in range(kills):
         child = os.fork()
         if child == 0:
             for step in range(steps[-1] + 1, steps[-1] + 1000):
                 save(run, step)
             os._exit(0)
         time.sleep(float(generator.uniform(0.02, 0.12)))
+        if kill % 2:
+            stop_inside_a_save(child, run, generator)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         cut += any((run / FOLDER).glob(f"{TEMPORARY}*"))

@@ -100,7 +100,7 @@ def test_a_discarded_checkpoint_leaves_nothing(tmp_path: Path) -> None:
 def test_v40_killed_saves_leave_a_valid_checkpoint(tmp_path: Path) -> None:
     result = run_faults("6", tmp_path / "run")
     assert result["kills"] == 6
-    assert result["cut"] >= 1
+    assert result["cut"] >= 3  # saves that were really cut
     assert result["last"] >= 1
 
 
@@ -108,7 +108,7 @@ def test_v40_killed_saves_leave_a_valid_checkpoint(tmp_path: Path) -> None:
 def test_v40_fifty_killed_saves_leave_a_valid_checkpoint_each(tmp_path: Path) -> None:
     result = run_faults("50", tmp_path / "run")
     assert result["kills"] == 50
-    assert result["cut"] > 5  # saves that were really cut
+    assert result["cut"] >= 25
 
 
 def test_v41_a_full_disk_is_a_clear_error_and_keeps_the_old_checkpoint(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rbt import engine as engines
 from rbt.engine import Engine
@@ -153,6 +153,16 @@ def run_tasks(
     return [receipts[task.name] for task in tasks]
 
 
+def hold(file: IO[Any], folder: Path) -> None:
+    """Hold an open file of a folder for this process, until it is closed. Raises ArtefactError where another does."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ArtefactError(
+            "expected no other run on this folder", path=folder, found="one at work", cure="wait for it, or end it"
+        ) from error
+
+
 @contextmanager
 def exclusive(out: Path, kind: str) -> Iterator[None]:
     """Hold OUT for one process: a second run is an error, and leftovers of a killed one are swept.
@@ -162,12 +172,7 @@ def exclusive(out: Path, kind: str) -> Iterator[None]:
     refuse_foreign(out)
     (out / WORK).mkdir(parents=True, exist_ok=True)
     with (out / WORK / LOCK).open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ArtefactError(
-                "expected no other run on this folder", path=out, found="one at work", cure="wait for it, or end it"
-            ) from error
+        hold(lock, out)
         lock.seek(0)
         if (before := lock.read()) not in ("", kind):
             raise ArtefactError(

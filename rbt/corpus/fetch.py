@@ -9,7 +9,6 @@ checksum), so that a second run asks no server about them. Threads do the waitin
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -24,9 +23,10 @@ from typing import IO, Any
 
 from rbt import remote
 from rbt.corpus.fetch_list import BOOK, PART, STATE, Item, inside
-from rbt.errors import ArtefactError, InputError, RbtError
+from rbt.errors import InputError, RbtError
 from rbt.http_range import Connection, Dropped
 from rbt.progress import progress
+from rbt.stage import hold
 from rbt.storage import hash_file, sync, write_text
 
 log = logging.getLogger(__name__)
@@ -81,12 +81,7 @@ def _open_book(folder: Path) -> Iterator[tuple[dict[str, dict[str, Any]], IO[byt
     """The finished files by name, and the file to append to; one process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / BOOK).open("a+b") as book:
-        try:
-            fcntl.flock(book, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ArtefactError(
-                "expected no other run on this folder", path=folder, found="one at work", cure="wait for it, or end it"
-            ) from error
+        hold(book, folder)
         book.seek(0)
         *lines, rest = book.read().split(b"\n")
         if rest:  # a line without its end was cut by a crash

@@ -20,6 +20,7 @@ from rbt.corpus.reading import Reading, Span
 from rbt.corpus.sources import read_documents, spans
 from rbt.engine import LocalEngine
 from rbt.formats.document import Document
+from rbt.stage import WORK
 from rbt.storage import hash_file
 
 HEADER = b"<mediawiki><siteinfo><base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo>\n"
@@ -211,10 +212,10 @@ def test_a_corpus_of_split_files_is_the_corpus_of_whole_ones(tmp_path: Path, mon
     split_in_two = build_corpus(recipe, tmp_path / "two", LocalEngine(2))
     split = build_corpus(recipe, tmp_path / "one", LocalEngine(1))
     assert split.fingerprint == split_in_two.fingerprint
-    assert len(list((tmp_path / "one/work/ingest").glob("*.quarantine.arrow"))) > 12
+    assert len(list((tmp_path / "one" / WORK / "ingest").glob("*.quarantine.arrow"))) > 12
     monkeypatch.setattr(spans, "SPAN_BYTES", 1 << 30)
     whole = build_corpus(recipe, tmp_path / "whole", LocalEngine(1))
-    assert len(list((tmp_path / "whole/work/ingest").glob("*.quarantine.arrow"))) == 4
+    assert len(list((tmp_path / "whole" / WORK / "ingest").glob("*.quarantine.arrow"))) == 4
     assert whole.files == split.files == split_in_two.files
     assert whole.ledger.table() == split.ledger.table()
     assert whole.ledger.row("read", "wikipedia").other["files"] == 2

@@ -1,6 +1,7 @@
 """Texts to shingles: from the bytes of an Arrow string array to 64-bit hashes of word n-grams, with no Python per word.
 
     UTF-8 bytes ──decode──> code points ──table──> words ──hash──> uint64 a word ──n-gram──> uint64 a shingle
+                                                                             └─all──> 128 bits a text
 
 Words are the runs of `\\w` of Python's `re` (letters, digits, numeric signs, underscore) in the text as it is, each
 lower-cased one code point at a time by Unicode's simple mapping (so a final sigma is a sigma, and the dotted capital
@@ -37,6 +38,8 @@ UNSPACED_SCRIPTS = r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Scr
 WORD_BASIS = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits, over code points
 WORD_PRIME = np.uint64(0x00000100000001B3)
 SHINGLE_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: a change of one word always changes the sum below
+TEXT_BASIS = np.uint64(0xA0761D6478BD642F)
+TEXT_PRIME = np.uint64(0xE7037ED1A0B428DB)  # odd: multiplication loses nothing
 _POINT = np.uint32(0x1FFFFF)
 _REPLACEMENT = 0xFFFD  # stands for bytes that are no UTF-8; no word character
 
@@ -113,6 +116,22 @@ def hash_words(data: UInt8, start: int, stop: int, table: UInt32, words: UInt64)
         words[count] = mix(state)
         count += 1
     return count
+
+
+@kernel
+def hash_text(words: UInt64, count: int, hash: UInt64) -> None:
+    """The 128-bit hash of a text as the sequence of its `count` word hashes, into `hash` uint64 (2,): equal for texts
+    that differ in nothing but case, punctuation and white space.
+
+    first <- (first ^ word) * TEXT_PRIME and second <- second * SHINGLE_BASE + word, over the words, from TEXT_BASIS
+    and 0; then both are mixed with the number of words.
+    """
+    first, second = TEXT_BASIS, np.uint64(0)
+    for number in range(count):
+        first = (first ^ words[number]) * TEXT_PRIME
+        second = second * SHINGLE_BASE + words[number]
+    hash[0] = mix(first ^ np.uint64(count))
+    hash[1] = mix(second ^ np.uint64(count))
 
 
 @kernel

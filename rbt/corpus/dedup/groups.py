@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rbt.corpus.dedup.arrays import Bool, Int64, key_ranges, open_array, open_range
+from rbt.corpus.dedup.arrays import Bool, Int64, chunk_ends, key_ranges, open_array, open_range
 from rbt.corpus.dedup.inputs import Numbering
 from rbt.engine import Engine
 from rbt.formats.arrays import Array, write_array
@@ -208,14 +208,11 @@ def _pair_chunks(numbers: Int64, is_first: Bool, limit: int, base: int) -> Itera
     yield np.empty((2, 0), np.int64), int(np.maximum(ranks - limit, 0)[is_new].sum())
     counts = np.where(is_new, np.minimum(ranks, limit), 0)
     ends = np.cumsum(counts)
-    start = 0
-    while start < len(numbers):
+    for start, stop in chunk_ends(counts, CHUNK_PAIRS):
         done = ends[start - 1] if start else 0
-        stop = max(int(np.searchsorted(ends, done + CHUNK_PAIRS, side="right")), start + 1)
         members = np.repeat(places[start:stop], counts[start:stop])
         partners = np.arange(len(members)) - np.repeat(ends[start:stop] - counts[start:stop] - done, counts[start:stop])
         yield np.stack([numbers[members], numbers[members - ranks[members] + partners]]), 0
-        start = stop
 
 
 def sorted_pairs(pairs: Array) -> Int64:

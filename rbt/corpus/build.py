@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from rbt.config import Recipe, to_table
+from rbt.corpus.audit import VERSION as AUDIT_VERSION
+from rbt.corpus.audit import audit
 from rbt.corpus.config import CleanConfig, CorpusConfig, DeduplicateConfig, QualityConfig, SourceConfig
 from rbt.corpus.dedup.pipeline import VERSION as DEDUPLICATE_VERSION
 from rbt.corpus.dedup.pipeline import Deduplicated, Ingested, check_config, deduplicate
@@ -23,6 +25,7 @@ from rbt.corpus.filter import VERSION as FILTER_VERSION
 from rbt.corpus.filter import filter_parts
 from rbt.corpus.ingest import VERSION as INGEST_VERSION
 from rbt.corpus.ingest import RawTask, check_not_empty, check_sources, ingest, plan_tasks
+from rbt.corpus.lookup import DocumentFile
 from rbt.corpus.raw_files import RawFile, joined_hash, list_raw_files, source_identity
 from rbt.corpus.report import check_duplicates, name_the_most_frequent, write_quarantined, write_removed
 from rbt.corpus.score import VERSION as SCORE_VERSION
@@ -32,6 +35,7 @@ from rbt.corpus.story_scores import select_stories
 from rbt.corpus.write import SIGNATURES, Selected, plan_parts, write_parts, write_removed_signatures
 from rbt.corpus.write import VERSION as WRITE_VERSION
 from rbt.engine import Engine
+from rbt.formats import audit as audits
 from rbt.formats import parts, quarantine, removals
 from rbt.ledger import Ledger
 from rbt.manifest import PROVENANCE, Manifest, is_artefact, read_json, record_files, to_json, write_manifest
@@ -42,7 +46,10 @@ log = logging.getLogger(__name__)
 STAGE = "corpus build"
 REMOVED_SIGNATURES = f"{SIGNATURES}/{removals.NAME}"
 VERSION = sum(  # versions only rise, so that any change of one changes the sum
-    (STORIES_VERSION, INGEST_VERSION, SCORE_VERSION, FILTER_VERSION, DEDUPLICATE_VERSION, WRITE_VERSION)
+    (
+        STORIES_VERSION, INGEST_VERSION, SCORE_VERSION, FILTER_VERSION, DEDUPLICATE_VERSION, AUDIT_VERSION,
+        WRITE_VERSION,
+    )
 )
 LEDGER_STAGES = ("read", "extract", "clean", "filter", "deduplicate", "parts")
 
@@ -76,10 +83,17 @@ def build_corpus(recipe: Recipe, out: Path, engine: Engine, *, replace: bool = F
         selection = deduplicate(inputs, near, config.seed, work, engine)
         selected = select(inputs, labels, filtered, selection, work)
         write_removed(selected, inputs, selection, work, ledger)
-        check_duplicates(sources, ledger)
+        looked_up = [DocumentFile(part.path, part.hash, part.rows_path, part.rows_hash) for part in inputs]
+        audited = audit(
+            work / removals.NAME, {"": looked_up}, work / audits.NAME, threshold=near.threshold, ngram=near.ngram,
+            seed=config.seed, work=work / "audit", engine=engine,
+        )
+        audited.count(ledger.row("deduplicate", ""))
+        check_duplicates(sources, ledger, work)
         if is_artefact(out):  # --replace: only now is it known that the new recipe gives a corpus
             clear(out)
-        (work / removals.NAME).replace(out / removals.NAME)
+        for name in (removals.NAME, audits.NAME):
+            (work / name).replace(out / name)
         planned = plan_parts(selected, config.part_bytes)  # not empty: the first document of all is always kept
         write_removed_signatures(selected, out / REMOVED_SIGNATURES)
         written = write_parts(planned, out, work / "write" / "receipts", engine)
@@ -198,7 +212,7 @@ def finish(
         stale.unlink()
     write_text(out / parts.LEDGER, to_json(ledger.table()))
     records = [record for receipt in written for record in receipt.files]
-    records += record_files(out, [removals.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
+    records += record_files(out, [removals.NAME, audits.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
     files, hashes = zip(*read_hashes(tasks, ingested), strict=True)
     base = identity(recipe, files, hashes)
     manifest = Manifest(

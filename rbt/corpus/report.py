@@ -115,8 +115,8 @@ class KeptNames:
         return str(self._ids[int(np.searchsorted(self._numbers, number))].as_py())
 
 
-def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
-    """Stop a build whose deduplication eats a source. Raises InputError."""
+def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger, work: Path) -> None:
+    """Stop a build whose deduplication eats a source. Raises InputError, which says how to see pairs in `work`."""
     for source in sources:
         row = ledger.row(STAGE, source.label)
         lost = sum(amount.documents for amount in row.dropped.values())
@@ -126,8 +126,9 @@ def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
             raise InputError(
                 f"source {source.label!r}: expected deduplication to remove at most {source.maximum_duplicates:.0%}",
                 found=f"{lost} of {documents} documents ({rules})",
-                cure="removed.arrow in the work folder names each, and what is kept for it; if that is right, raise "
-                "`maximum_duplicates` of this [[source]]",
+                cure=f"`rbt corpus duplicates --corpus {work} --source {source.label}` shows some beside what is kept, "
+                f"{removals.NAME} in that folder names each; if that is right, raise `maximum_duplicates` of this "
+                "[[source]]",
             )
 
 

@@ -34,7 +34,7 @@ def corpus_summary(out: Path, manifest: Manifest) -> list[str]:
     facts = manifest.facts
     total = f"{facts['documents']:,} documents, {facts['bytes'] / 1e6:,.2f} MB of text in {len(facts['parts'])} part(s)"
     return [
-        *ledger_table(manifest), *against_the_paper(manifest),
+        *ledger_table(manifest), *audit_line(manifest), *against_the_paper(manifest),
         f"{out}: {total}; every record is accounted for in {out / 'ledger.json'}",
     ]
 
@@ -55,6 +55,26 @@ def ledger_table(manifest: Manifest) -> list[str]:
             f"{source:<14}{rows[0].incoming.documents:>9,}{kept.documents:>9,}{kept.bytes / 1e6:>10,.2f}  {words}"
         )
     return lines
+
+
+def audit_line(manifest: Manifest) -> list[str]:
+    """How many of deduplication's removals were looked at again, and how many are right; nothing where it has none."""
+    rows = [(source, row) for stage, source, row in manifest.ledger if stage == "deduplicate"]
+    counts = next((row.other for source, row in rows if not source), {})
+    if "precision_sampled" not in counts:
+        return []
+    total = sum(
+        row.dropped[rule].documents for _, row in rows for rule in ("exact_duplicate", "near_duplicate")
+        if rule in row.dropped
+    )
+    sampled, right = counts["precision_sampled"], counts["precision_confirmed"]
+    if sampled == total:
+        return [f"deduplication: all {total:,} removals looked at again: {right:,} right"]
+    lower = f"{counts['precision_lower_ppm'] // 100 / 1e4:.4f}".removeprefix("0")
+    return [
+        f"deduplication: {sampled:,} of {total:,} removals looked at again: {right:,} right "
+        f"(precision at least {lower}, 95 % interval)"
+    ]
 
 
 def against_the_paper(manifest: Manifest) -> list[str]:

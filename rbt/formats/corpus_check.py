@@ -8,6 +8,7 @@ import numpy as np
 
 from rbt.errors import ArtefactError
 from rbt.formats import removals
+from rbt.formats.audit import audits, check_audit
 from rbt.formats.parts import LEDGER, open_corpus, read_batches, text_bytes
 from rbt.ledger import Ledger
 from rbt.manifest import read_json
@@ -15,7 +16,8 @@ from rbt.rng import UInt64, hash_text
 
 
 def check_corpus(folder: Path) -> list[str]:
-    """Problems of a finished corpus: counts, unique ids, empty texts, removals that name no kept document."""
+    """Problems of a finished corpus: counts, unique ids, empty texts, removals that name no kept document,
+    pairs of the audit that are no removals."""
     try:
         corpus = open_corpus(folder)
         problems: list[str] = []
@@ -34,8 +36,9 @@ def check_corpus(folder: Path) -> list[str]:
         kept = np.sort(np.concatenate(ids))
         if repeats := int((kept[1:] == kept[:-1]).sum()):
             problems.append(f"an id occurs twice: {repeats} repeats")
-        for path in corpus.removals():
+        for path, audit in zip(corpus.removals(), audits(corpus), strict=True):
             problems += _check_removals(path, kept)
+            problems += check_audit(audit, path)
         if Ledger.from_table(read_json(folder / LEDGER)).table() != corpus.manifests[0].ledger.table():
             problems.append(f"{LEDGER} differs from the manifest's ledger")
     except ArtefactError as error:

@@ -17,7 +17,7 @@ from itertools import groupby, zip_longest
 
 import regex
 
-WINDOW = 1500  # words of each text that are compared: a second at worst
+WINDOW = 1500  # words of each text that are compared: well below a second, even of texts that repeat a word
 AROUND = 8  # words shown before and behind a difference
 GAP = " | "
 _WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[^\s\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]+")
@@ -63,15 +63,17 @@ def side_by_side(left: str, right: str, *, width: int, lines: int, marks: Marks 
     groups = _groups(a[start : start + WINDOW], b[start : start + WINDOW])
     output = _note(f"... {start:,} words the same ...", start > 0)
     end_a = end_b = start
+    is_all_shown = True
     for number, group in enumerate(groups):
         if len(output) >= lines:
-            output += _note(f"... {len(groups) - number:,} more places that differ ...", True)
+            output += _note(f"... {len(groups) - number:,} more place(s) that differ ...", True)
+            is_all_shown = False
             break
         output += _note(f"... {start + group[0][1] - end_a:,} words the same ...", number > 0)
         end_a, end_b = start + group[-1][2], start + group[-1][4]
         room = max(4, lines - len(output))
         output += _cut_rows(_rows(*_marked(a, b, group, start), column, marks), room)
-    return [*output, *_ending(len(a), len(b), end_a, end_b, start + WINDOW)]
+    return [*output, *_ending(len(a), len(b), end_a, end_b, start + WINDOW, is_all_shown)]
 
 
 def _same_start(a: Sequence[Word], b: Sequence[Word]) -> int:
@@ -105,14 +107,17 @@ def _note(words: str, is_due: bool) -> list[str]:
 
 
 def _cut_rows(rows: list[str], room: int) -> list[str]:
-    return rows if len(rows) <= room else [*rows[:room], f"... {len(rows) - room:,} more lines of this difference ..."]
+    more = len(rows) - room
+    return [*rows[:room], *_note(f"... {more:,} more line(s) of this difference ...", more > 0)]
 
 
-def _ending(length_a: int, length_b: int, end_a: int, end_b: int, window: int) -> list[str]:
+def _ending(length_a: int, length_b: int, end_a: int, end_b: int, window: int, is_all_shown: bool) -> list[str]:
     """What is said of the words behind the last ones shown."""
     left, right = length_a - end_a, length_b - end_b
     if not left and not right:
         return []
+    if left == right and is_all_shown and max(length_a, length_b) <= window:
+        return [f"... {left:,} words the same ..."]
     if max(length_a, length_b) > window:
         return [f"... {left:,} words follow on the left, {right:,} on the right, in part not compared ..."]
     return [f"... {left:,} words follow on the left, {right:,} on the right ..."]

@@ -80,21 +80,22 @@ def cheapest(threshold: float, recall: float = RECALL, noise: float = NOISE) -> 
     """The banding of fewest permutations that finds a pair at the threshold with probability `recall` or more, and
     one at half the threshold with probability `noise` or less; None where none has up to MAXIMUM_PERMUTATIONS.
 
-    Without the second bound one row a band would always win, and make a candidate of nearly every pair.
+    More rows never need fewer bands, so it is the first that does. Without the second bound it would have one row, and
+    make a candidate of nearly every pair.
     """
-    fitting = []
-    for rows in range(1, 65):
-        banding = Banding(_fewest_bands(threshold**rows, recall), rows)
-        if banding.permutations <= MAXIMUM_PERMUTATIONS and banding.probability(threshold / 2) <= noise:
-            fitting.append(banding)
-    return min(fitting, key=lambda banding: (banding.permutations, banding.rows), default=None)
+    rows = 1
+    while (banding := Banding(_fewest_bands(threshold**rows, recall), rows)).permutations <= MAXIMUM_PERMUTATIONS:
+        if banding.probability(threshold / 2) <= noise:
+            return banding
+        rows += 1
+    return None
 
 
 def _fewest_bands(chance: float, recall: float) -> int:
     """Bands needed for one of them, each with this chance, to match with probability `recall`."""
     if chance == 1:
         return 1
-    if chance < 1 / (MAXIMUM_PERMUTATIONS * 64):
+    if chance < 1 / MAXIMUM_PERMUTATIONS:  # more would be needed than that, and log1p below might be 0
         return MAXIMUM_PERMUTATIONS + 1
     return math.ceil(math.log1p(-recall) / math.log1p(-chance))
 

@@ -142,14 +142,14 @@ def compare(
     engine: Engine,
 ) -> list[Receipt]:
     """Compute every pair's Jaccard similarity anew; files of `formats.SCHEMA`, results `confirmed`, `problems`."""
-    tasks = []
+    tasks, sample_hash = [], hash_file(sample)
     for number, (start, stop) in enumerate(_cut(pairs)):
         found: dict[str, Places] = {corpus: {} for corpus in places}
         for pair in pairs[start:stop]:
             for corpus, id in (("", pair["id"]), (pair["kept_in"], pair["kept_id"])):
                 found[corpus][id] = _place(places, corpus, id, pair)
         hashes = fingerprint({corpus: sorted(hash for _, hash in files.values()) for corpus, files in found.items()})
-        payload = {**config, "sample": hash_file(sample), "start": start, "stop": stop, "texts": hashes}
+        payload = {**config, "sample": sample_hash, "start": start, "stop": stop, "texts": hashes}
         paths = {corpus: {id: str(path) for id, (path, _) in files.items()} for corpus, files in found.items()}
         context = {"sample": str(sample), "paths": paths}
         tasks.append(Task(f"{number:05d}", payload, stop - start, context=context))

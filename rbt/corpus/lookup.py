@@ -47,8 +47,9 @@ def locate(
     for number, (corpus, ids) in enumerate(sorted((corpus, ids) for corpus, ids in wanted.items() if ids)):
         path = folder / f"wanted-{number:02d}.arrow"
         write_table(path, [pa.record_batch([pa.array(sorted(ids), pa.string())], schema=ID_SCHEMA)], ID_SCHEMA)
+        wanted_hash = hash_file(path)
         for place, file in enumerate(documents.get(corpus, ())):
-            payload = {"wanted": hash_file(path), "file": file.hash, "rows": file.rows_hash}
+            payload = {"wanted": wanted_hash, "file": file.hash, "rows": file.rows_hash}
             context = {"wanted": str(path), "path": str(file.path), "rows": str(file.rows or "")}
             tasks.append(Task(f"{number:02d}-{place:05d}", payload, context=context))
             corpora.append(corpus)

@@ -102,6 +102,16 @@ def test_a_mistake_is_one_clear_line(built: Any) -> None:
         assert expected in result.output
 
 
+def test_a_corpus_without_an_audit_says_how_to_get_one(built: Any, new_project: Callable[[], Any]) -> None:
+    project = new_project()
+    shutil.copytree(built.folder / "corpus", project.folder / "corpus")
+    (project.folder / "corpus" / "audit.arrow").unlink()
+    result = project.run("corpus", "duplicates", small=False)
+    assert result.exit_code == 2
+    assert "corpus: expected audit.arrow; found none" in result.output
+    assert "audit.arrow: missing" in project.run("verify", "corpus", small=False).output
+
+
 def test_v8_a_removal_that_is_not_right_stops_the_build(
     new_project: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,9 @@ from rbt.errors import ArtefactError, ConfigError
 if TYPE_CHECKING:
     from rbt.corpus.side_by_side import Marks
 
-RULES = ("exact_duplicate", "near_duplicate")  # = rbt.corpus.audit.RULES, which is not imported for --help
+RULES = (  # = rbt.formats.audit.RULES, which is not imported for --help
+    "exact_duplicate", "near_duplicate", "exact_duplicate_elsewhere", "near_duplicate_elsewhere",
+)
 SHARE = click.FloatRange(0, 1)
 
 
@@ -85,7 +87,7 @@ def print_pair(pair: dict[str, Any], number: str, width: int, lines: int) -> Non
     from rbt.corpus.side_by_side import side_by_side
     from rbt.formats.audit import CHARACTERS
 
-    where = f" in {pair['kept_in']}" if pair["kept_in"] else ""
+    where = f" in corpus {pair['kept_in']}" if pair["kept_in"] else ""
     click.echo(f"--- {number}: {pair['rule']}, Jaccard {pair['jaccard']:.4f}, source {pair['source']}")
     click.echo(f"left, removed: {pair['id']}, {pair['characters']:,} characters")
     click.echo(f"right, kept{where}: {pair['kept_id']}, {pair['kept_characters']:,} characters")

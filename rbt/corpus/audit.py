@@ -13,6 +13,7 @@ import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rbt.corpus.dedup.inputs import Ingested, Known
 from rbt.corpus.dedup.recompute import jaccard
 from rbt.corpus.lookup import DocumentFile, Places, locate, read_texts
 from rbt.engine import Engine
@@ -34,7 +36,6 @@ from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 from rbt.storage import hash_file
 
 STAGE, VERSION = "audit", 1
-RULES = ("exact_duplicate", "near_duplicate")
 SAMPLE = 1000  # pairs
 SAMPLE_BYTES = 100_000_000  # of removed text, so that a sample of books takes minutes on a core and not hours
 LONGEST_BYTES = 8_000_000  # of a removed text; a pair of them takes 0.7 GB as Python sets. Longer ones are counted
@@ -44,6 +45,7 @@ CONFIDENCE = 0.95
 COLUMNS = ("id", "source", "rule", "jaccard", "kept_id", "kept_in", "bytes")
 SAMPLE_SCHEMA = pa.schema([formats.SCHEMA.field(name) for name in COLUMNS[:-1]] + [("bytes", pa.int64())])
 Pair = dict[str, Any]  # a row of SAMPLE_SCHEMA
+Stores = Sequence[tuple[str, Sequence[DocumentFile]]]  # name and files of the corpus that is made (""), then of others
 
 
 @dataclass(frozen=True)
@@ -84,24 +86,36 @@ def clopper_pearson(right: int, number: int, confidence: float = CONFIDENCE) -> 
     return lower, upper
 
 
+def stores_of(inputs: Sequence[Ingested], known: Known) -> Stores:
+    """Where documents are looked up: those of older generations and the new ones, then each other corpus by itself."""
+    own: list[DocumentFile] = []
+    others: dict[tuple[int, str], list[DocumentFile]] = {}
+    for part in known.parts:
+        if part.path is not None:
+            files = others.setdefault((part.shift, part.corpus), []) if part.corpus else own
+            files.append(DocumentFile(part.path, part.hash))
+    for item in inputs:
+        own.append(DocumentFile(item.path, item.hash, item.rows_path, item.rows_hash, item.cuts_path, item.cuts_hash))
+    return [("", own), *((name, files) for (_, name), files in others.items())]
+
+
 def audit(
-    removed: Path, documents: Mapping[str, Sequence[DocumentFile]], out: Path, *, threshold: float, ngram: int,
-    seed: int, work: Path, engine: Engine,
+    removed: Path, stores: Stores, out: Path, *, threshold: float, ngram: int, seed: int, work: Path, engine: Engine
 ) -> Audit:
     """Draw a sample of `removed` (a removed.arrow), look at it again, and write it to `out` (an audit.arrow).
 
-    `documents`: files in the order of priority, by the name of the corpus that they belong to; "" is the one that is
-    built, in which every removed document is found. Raises ArtefactError where a text is missing or a removal wrong.
+    Files of `stores` come in the order of priority: of documents with one id the first counts. Corpora may share a
+    name; then a kept document is looked for in each. Raises ArtefactError where a text is missing or a removal wrong.
     """
     pairs, drawn = draw(removed, seed)
     work.mkdir(parents=True, exist_ok=True)
     sample = work / "sample.arrow"
     write_table(sample, [pa.RecordBatch.from_pylist(pairs, schema=SAMPLE_SCHEMA)], SAMPLE_SCHEMA)
-    wanted: dict[str, set[str]] = {"": {pair["id"] for pair in pairs}}
-    for pair in pairs:
-        wanted.setdefault(pair["kept_in"], set()).add(pair["kept_id"])
-    places = locate(wanted, documents, work / "texts", engine)
-    compared = compare(sample, pairs, places, {"threshold": threshold, "ngram": ngram}, work / "pairs", engine)
+    wanted = [{pair["kept_id"] for pair in pairs if pair["kept_in"] == name} for name, _ in stores]
+    wanted[0] |= {pair["id"] for pair in pairs}
+    places = locate(wanted, [files for _, files in stores], work / "texts", engine)
+    sides = [_sides(pair, [name for name, _ in stores], places) for pair in pairs]
+    compared = compare(sample, pairs, sides, places, {"threshold": threshold, "ngram": ngram}, work / "pairs", engine)
     _stop_where_wrong(compared, threshold, work / "pairs")
     files = [work / "pairs" / receipt.files[0].path for receipt in compared]
     batches = (batch for path in files for batch in read_batches(path, formats.SCHEMA))
@@ -114,7 +128,7 @@ def draw(removed: Path, seed: int) -> tuple[list[Pair], Audit]:
     best: list[tuple[int, str, Pair]] = []
     number = too_long = 0
     for batch in read_batches(removed, removals.SCHEMA):
-        batch = batch.filter(pc.is_in(batch.column("rule"), value_set=pa.array(RULES)))
+        batch = batch.filter(pc.is_in(batch.column("rule"), value_set=pa.array(formats.RULES)))
         ids = np.array([hash_text(id) for id in batch.column("id").to_pylist()], dtype=np.uint64)
         hashes = hash_keys(seed, hash_text("audit"), ids)
         is_short = batch.column("bytes").to_numpy() <= LONGEST_BYTES
@@ -134,24 +148,36 @@ def _within_budget(rows: Iterable[dict[str, Any]]) -> Iterator[Pair]:
         if room <= 0:
             return
         room -= row["bytes"]
-        yield {name: row.get(name, "") for name in COLUMNS}
+        yield {name: row[name] for name in COLUMNS}
+
+
+def _sides(pair: Pair, names: Sequence[str], places: Sequence[Places]) -> list[tuple[int, str]]:
+    """(store, id) of the removed document, then of every one that may be the kept one."""
+    removed = [(0, pair["id"])] if pair["id"] in places[0] else []
+    kept = [(store, pair["kept_id"]) for store, name in enumerate(names) if name == pair["kept_in"]]
+    kept = [(store, id) for store, id in kept if id in places[store]]
+    if not removed or not kept:
+        raise ArtefactError(
+            f"deduplication: expected the text of {pair['kept_id'] if removed else pair['id']}, since {pair['id']} was "
+            f"removed for {pair['kept_id']}" + (f" of corpus {pair['kept_in']}" if pair["kept_in"] else ""),
+            found="no such document", cure="this is a defect of rbt: please report it",
+        )
+    return removed + kept
 
 
 def compare(
-    sample: Path, pairs: Sequence[Pair], places: Mapping[str, Places], config: Mapping[str, Any], folder: Path,
-    engine: Engine,
+    sample: Path, pairs: Sequence[Pair], sides: Sequence[Sequence[tuple[int, str]]], places: Sequence[Places],
+    config: Mapping[str, Any], folder: Path, engine: Engine,
 ) -> list[Receipt]:
     """Compute every pair's Jaccard similarity anew; files of `formats.SCHEMA`, results `confirmed`, `problems`."""
     tasks, sample_hash = [], hash_file(sample)
     for number, (start, stop) in enumerate(_cut(pairs)):
-        found: dict[str, Places] = {corpus: {} for corpus in places}
-        for pair in pairs[start:stop]:
-            for corpus, id in (("", pair["id"]), (pair["kept_in"], pair["kept_id"])):
-                found[corpus][id] = _place(places, corpus, id, pair)
-        hashes = fingerprint({corpus: sorted(hash for _, hash in files.values()) for corpus, files in found.items()})
-        payload = {**config, "sample": sample_hash, "start": start, "stop": stop, "texts": hashes}
-        paths = {corpus: {id: str(path) for id, (path, _) in files.items()} for corpus, files in found.items()}
-        context = {"sample": str(sample), "paths": paths}
+        found = [[(store, id, *places[store][id]) for store, id in side] for side in sides[start:stop]]
+        texts = fingerprint([[(store, id, hash) for store, id, _, hash in side] for side in found])
+        payload = {**config, "sample": sample_hash, "start": start, "stop": stop, "texts": texts}
+        context = {
+            "sample": str(sample), "sides": [[(store, id, str(path)) for store, id, path, _ in side] for side in found]
+        }
         tasks.append(Task(f"{number:05d}", payload, stop - start, context=context))
     return run_tasks(STAGE, VERSION, {}, tasks, compare_pairs, folder, engine, unit="pair")
 
@@ -166,30 +192,19 @@ def _cut(pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:
             start, size = stop, 0
 
 
-def _place(places: Mapping[str, Places], corpus: str, id: str, pair: Pair) -> tuple[Path, str]:
-    if id not in places[corpus]:
-        raise ArtefactError(
-            f"deduplication: expected the text of {id}, since {pair['id']} was removed for {pair['kept_id']}",
-            path=corpus or None, found="no such document", cure="this is a defect of rbt: please report it",
-        )
-    return places[corpus][id]
-
-
 def compare_pairs(task: Task, folder: Path) -> TaskOutput:
     """The task: compare some pairs of the sample."""
     pairs = open_table(Path(task.context["sample"]), SAMPLE_SCHEMA).to_pylist()
     pairs = pairs[task.payload["start"] : task.payload["stop"]]
-    texts = {
-        (corpus, id): text
-        for corpus, paths in task.context["paths"].items()
-        for id, text in read_texts({id: (Path(path), "") for id, path in paths.items()}, paths).items()
-    }
+    texts = _texts_by_side(task.context["sides"])
     rows, problems = [], []
-    for pair in pairs:
-        text, kept = texts["", pair["id"]], texts[pair["kept_in"], pair["kept_id"]]
-        found = jaccard(text, kept, task.payload["ngram"])
-        if found < task.payload["threshold"] or abs(found - pair["jaccard"]) > TOLERANCE:
-            problems.append({**pair, "found": found})
+    for pair, (removed, *candidates) in zip(pairs, task.context["sides"], strict=True):
+        text = texts[removed[0], removed[1]]
+        kept_texts = [texts[store, id] for store, id, _ in candidates]
+        found = [(jaccard(text, other, task.payload["ngram"]), other) for other in kept_texts]
+        similarity, kept = min(found, key=partial(_distance, pair["jaccard"]))
+        if similarity < task.payload["threshold"] or abs(similarity - pair["jaccard"]) > TOLERANCE:
+            problems.append({**pair, "found": similarity})
         rows.append(
             {
                 **pair, "text": text[: formats.CHARACTERS], "kept_text": kept[: formats.CHARACTERS],
@@ -199,6 +214,18 @@ def compare_pairs(task: Task, folder: Path) -> TaskOutput:
     name = f"{task.name}.arrow"
     write_table(folder / name, [pa.RecordBatch.from_pylist(rows, schema=formats.SCHEMA)], formats.SCHEMA)
     return TaskOutput([name], result={"confirmed": len(pairs) - len(problems), "problems": problems})
+
+
+def _distance(recorded: float, found: tuple[float, str]) -> float:
+    return abs(found[0] - recorded)
+
+
+def _texts_by_side(sides: Sequence[Sequence[tuple[int, str, str]]]) -> dict[tuple[int, str], str]:
+    """The texts of all sides by (store, id)."""
+    paths: dict[int, dict[str, str]] = {}
+    for store, id, path in (entry for side in sides for entry in side):
+        paths.setdefault(store, {})[id] = path
+    return {(store, id): text for store, found in paths.items() for id, text in read_texts(found).items()}
 
 
 def _stop_where_wrong(compared: Sequence[Receipt], threshold: float, folder: Path) -> None:

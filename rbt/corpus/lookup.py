@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rbt.corpus.cuts import read_cut
 from rbt.engine import Engine
 from rbt.formats.document import ID_SCHEMA, SCHEMA
 from rbt.formats.parts import open_file, open_table, write_table
@@ -27,48 +28,53 @@ Places = dict[str, tuple[Path, str]]  # by id: a file of TEXT_SCHEMA that has it
 
 @dataclass(frozen=True)
 class DocumentFile:
-    """An Arrow file of documents and its content hash."""
+    """An Arrow file of documents and its content hash; the rows that count, and what is cut out of texts, if said."""
 
     path: Path
     hash: str
-    rows: Path | None = None  # .npy of ascending row numbers, where only those count
+    rows: Path | None = None  # .npy of ascending row numbers
     rows_hash: str = ""
+    cuts: Path | None = None
+    cuts_hash: str = ""
 
 
 def locate(
-    wanted: Mapping[str, Collection[str]], documents: Mapping[str, Sequence[DocumentFile]], folder: Path,
-    engine: Engine,
-) -> dict[str, Places]:
-    """Copy the texts of the wanted ids of each corpus (any name) out of its files; where they are now.
+    wanted: Sequence[Collection[str]], corpora: Sequence[Sequence[DocumentFile]], folder: Path, engine: Engine
+) -> list[Places]:
+    """Copy the texts of the wanted ids of each corpus out of its files, which come in the order of priority.
 
     Of documents with one id the first counts. An id that no file has is in no place.
     """
-    tasks, corpora = [], []
-    for number, (corpus, ids) in enumerate(sorted((corpus, ids) for corpus, ids in wanted.items() if ids)):
+    tasks, numbers = [], []
+    for number, (ids, files) in enumerate(zip(wanted, corpora, strict=True)):
         path = folder / f"wanted-{number:02d}.arrow"
         write_table(path, [pa.record_batch([pa.array(sorted(ids), pa.string())], schema=ID_SCHEMA)], ID_SCHEMA)
         wanted_hash = hash_file(path)
-        for place, file in enumerate(documents.get(corpus, ())):
-            payload = {"wanted": wanted_hash, "file": file.hash, "rows": file.rows_hash}
-            context = {"wanted": str(path), "path": str(file.path), "rows": str(file.rows or "")}
+        for place, file in enumerate(files if ids else ()):
+            payload = {"wanted": wanted_hash, "file": file.hash, "rows": file.rows_hash, "cuts": file.cuts_hash}
+            paths = {"path": file.path, "rows": file.rows or "", "cuts": file.cuts or "", "wanted": path}
+            context = {name: str(path) for name, path in paths.items()}
             tasks.append(Task(f"{number:02d}-{place:05d}", payload, context=context))
-            corpora.append(corpus)
+            numbers.append(number)
     receipts = run_tasks(STAGE, VERSION, {}, tasks, find_texts, folder, engine, unit="file")
-    places: dict[str, Places] = {corpus: {} for corpus in wanted}
-    for corpus, receipt in zip(corpora, receipts, strict=True):
+    places: list[Places] = [{} for _ in wanted]
+    for number, receipt in zip(numbers, receipts, strict=True):
         for id in receipt.result["ids"]:
-            places[corpus].setdefault(id, (folder / receipt.files[0].path, receipt.files[0].hash))
+            places[number].setdefault(id, (folder / receipt.files[0].path, receipt.files[0].hash))
     return places
 
 
 def find_texts(task: Task, folder: Path) -> TaskOutput:
     """The task: copy the wanted texts out of one file."""
-    wanted = set(open_table(Path(task.context["wanted"]), ID_SCHEMA).column("id").to_pylist())
-    rows = np.load(task.context["rows"], allow_pickle=False) if task.context["rows"] else None
+    context = task.context
+    wanted = set(open_table(Path(context["wanted"]), ID_SCHEMA).column("id").to_pylist())
+    rows = np.load(context["rows"], allow_pickle=False) if context["rows"] else None
+    path = Path(context["path"])
+    stream = read_cut(path, Path(context["cuts"])) if context["cuts"] else _lazy_batches(path, SCHEMA)
     found: list[str] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in texts_of(Path(task.context["path"]), SCHEMA, wanted, rows):
+        for batch in texts_of(stream, wanted, rows):
             found.extend(batch.column("id").to_pylist())
             yield batch
 
@@ -77,20 +83,41 @@ def find_texts(task: Task, folder: Path) -> TaskOutput:
     return TaskOutput([name], result={"ids": found})
 
 
-def texts_of(path: Path, schema: pa.Schema, wanted: Collection[str], rows: Any = None) -> Iterator[pa.RecordBatch]:
-    """The first document of each wanted id in a file (among `rows`, int64 ascending, where given), as TEXT_SCHEMA."""
-    ids, texts = (_column_reader(path, schema, name) for name in ("id", "text"))
+class LazyBatch:
+    """A batch of a file: its ids, and its texts once they are asked for."""
+
+    def __init__(self, readers: Mapping[str, pa.ipc.RecordBatchFileReader], number: int) -> None:
+        self._readers, self._number = readers, number
+
+    def column(self, name: str) -> pa.Array:
+        """The column, decompressed."""
+        return self._readers[name].get_batch(self._number).column(0)
+
+
+def _lazy_batches(path: Path, schema: pa.Schema) -> Iterator[LazyBatch]:
+    open_file(path, schema)  # or say what is wrong with it
+    readers = {}
+    for name in TEXT_SCHEMA.names:
+        options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name)])
+        readers[name] = pa.ipc.open_file(pa.memory_map(str(path)), options=options)
+    return (LazyBatch(readers, number) for number in range(readers["id"].num_record_batches))
+
+
+def texts_of(
+    batches: Iterator[pa.RecordBatch] | Iterator[LazyBatch], wanted: Collection[str], rows: Any = None
+) -> Iterator[pa.RecordBatch]:
+    """The first document of each wanted id (among `rows`, int64 ascending, where given), as TEXT_SCHEMA."""
     values, left = pa.array(sorted(wanted), pa.string()), set(wanted)
     first = 0
-    for number in range(ids.num_record_batches):
-        column = ids.get_batch(number).column(0)
-        places = np.flatnonzero(pc.is_in(column, value_set=values).to_numpy(zero_copy_only=False))
+    for batch in batches:
+        ids = batch.column("id")
+        places = np.flatnonzero(pc.is_in(ids, value_set=values).to_numpy(zero_copy_only=False))
         if rows is not None:
             places = places[np.isin(places + first, rows)]
-        first += len(column)
-        chosen = [place for place in places.tolist() if _take(left, column[place].as_py())]
+        first += len(ids)
+        chosen = [place for place in places.tolist() if _take(left, ids[place].as_py())]
         if chosen:
-            arrays = [column.take(pa.array(chosen)), texts.get_batch(number).column(0).take(pa.array(chosen))]
+            arrays = [ids.take(pa.array(chosen)), batch.column("text").take(pa.array(chosen))]
             yield pa.RecordBatch.from_arrays(arrays, schema=TEXT_SCHEMA)
 
 
@@ -101,19 +128,13 @@ def _take(left: set[str], id: str) -> bool:
     return is_left
 
 
-def _column_reader(path: Path, schema: pa.Schema, name: str) -> pa.ipc.RecordBatchFileReader:
-    open_file(path, schema)  # or say what is wrong with it
-    options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name)])
-    return pa.ipc.open_file(pa.memory_map(str(path)), options=options)
-
-
-def read_texts(places: Mapping[str, tuple[Path, str]], ids: Collection[str]) -> dict[str, str]:
-    """The texts of some ids that have a place."""
-    wanted: dict[Path, list[str]] = {}
-    for id in ids:
-        wanted.setdefault(places[id][0], []).append(id)
+def read_texts(paths: Mapping[str, str]) -> dict[str, str]:
+    """The texts of some ids, given the file of TEXT_SCHEMA that has each."""
+    wanted: dict[str, list[str]] = {}
+    for id, path in paths.items():
+        wanted.setdefault(path, []).append(id)
     return {
         id: text
-        for path, found in wanted.items() for batch in texts_of(path, TEXT_SCHEMA, found)
+        for path, ids in wanted.items() for batch in texts_of(_lazy_batches(Path(path), TEXT_SCHEMA), ids)
         for id, text in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rbt.formats.audit import RULES
 from rbt.manifest import Manifest
 
 
@@ -64,17 +65,14 @@ def audit_line(manifest: Manifest) -> list[str]:
     if "precision_sampled" not in counts:
         return []
     total = sum(
-        row.dropped[rule].documents for _, row in rows for rule in ("exact_duplicate", "near_duplicate")
-        if rule in row.dropped
+        row.dropped[rule].documents for _, row in rows for rule in RULES if rule in row.dropped
     )
     sampled, right = counts["precision_sampled"], counts["precision_confirmed"]
-    if sampled == total:
-        return [f"deduplication: all {total:,} removals looked at again: {right:,} right"]
-    lower = f"{counts['precision_lower_ppm'] // 100 / 1e4:.4f}".removeprefix("0")
-    return [
-        f"deduplication: {sampled:,} of {total:,} removals looked at again: {right:,} right "
-        f"(precision at least {lower}, 95 % interval)"
-    ]
+    line = f"deduplication: {sampled:,} of {total:,} removals looked at again: {right:,} right"
+    if sampled < total:
+        lower = f"{counts['precision_lower_ppm'] // 100 / 1e4:.4f}".removeprefix("0")
+        line += f" (precision at least {lower}, 95 % interval)"
+    return [line]
 
 
 def against_the_paper(manifest: Manifest) -> list[str]:

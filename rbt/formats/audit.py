@@ -14,6 +14,7 @@ from rbt.formats import removals
 from rbt.formats.parts import Corpus, open_file, read_batches
 
 NAME = "audit.arrow"
+RULES = ("exact_duplicate", "near_duplicate", "exact_duplicate_elsewhere", "near_duplicate_elsewhere")
 CHARACTERS = 20_000  # of each text, so that a sample of books stays small
 SCHEMA = pa.schema(
     [
@@ -22,7 +23,7 @@ SCHEMA = pa.schema(
         ("rule", pa.string()),
         ("jaccard", pa.float64()),  # computed anew from the two whole texts
         ("kept_id", pa.string()),
-        ("kept_in", pa.string()),  # another corpus that holds the kept one, or ""
+        ("kept_in", pa.string()),  # name of the other corpus that holds the kept one; "": this one
         ("text", pa.string()),  # the first CHARACTERS characters
         ("kept_text", pa.string()),
         ("characters", pa.int64()),  # of the whole text

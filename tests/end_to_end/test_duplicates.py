@@ -24,7 +24,7 @@ def deduplicate_counts(folder: Path) -> dict[str, int]:
 def test_a_build_looks_at_its_removals_again_and_says_so(new_project: Callable[[], Any]) -> None:
     project = new_project()
     output = project.must("corpus", "build", "--workers", "1")
-    assert "deduplication: all 7 removals looked at again: 7 right" in output
+    assert "deduplication: 7 of 7 removals looked at again: 7 right" in output
     counts = deduplicate_counts(project.folder / "corpus")
     assert {name: number for name, number in counts.items() if name.startswith("precision")} == {
         "precision_sampled": 7, "precision_confirmed": 7, "precision_lower_ppm": 1_000_000,
@@ -120,8 +120,8 @@ def test_v8_a_removal_that_is_not_right_stops_the_build(
     from rbt.formats import removals
     from rbt.formats.parts import open_table, write_table
 
-    def tampered(selected: Any, inputs: Any, selection: Any, work: Path, ledger: Any) -> None:
-        write_removed(selected, inputs, selection, work, ledger)
+    def tampered(selected: Any, inputs: Any, known: Any, selection: Any, work: Path, ledger: Any) -> None:
+        write_removed(selected, inputs, known, selection, work, ledger)
         rows = open_table(work / removals.NAME, removals.SCHEMA).to_pylist()
         for row in rows:
             if row["id"] == "wikipedia:235":
@@ -156,6 +156,34 @@ def test_pairs_can_be_seen_when_a_source_is_past_its_budget(new_project: Callabl
     assert "right, kept: table:0" in shown
 
 
+def test_generations_and_other_corpora_are_looked_up_too(new_project: Callable[[], Any]) -> None:
+    project = new_project()
+    (project.folder / "input").mkdir()
+    beginnings = ["At the fair a man sold clocks that ran backward.", "Rain fell on the orchard for nine days."]
+    texts = [f"{beginning} {PROSE * 2}{beginning[::-1]}" for beginning in beginnings]
+    for name, chosen in (("a", texts[:1]), ("b", [texts[1], texts[0]]), ("c", [texts[1].upper(), texts[0] + " More."])):
+        lines = [json.dumps({"id": str(number), "text": text}) for number, text in enumerate(chosen)]
+        (project.folder / "input" / f"{name}.jsonl").write_text("\n".join(lines))
+        source = f'[[source]]\nkind = "table"\nname = "{name}"\npaths = ["input/{name}.jsonl"]\n'
+        columns = 'columns = { id = "id", text = "text" }\nmaximum_duplicates = 1.0\n[clean]\nlanguage = ""\n'
+        (project.folder / f"{name}.toml").write_text(source + columns)
+
+    def run(*words: str) -> str:
+        return str(project.must("corpus", *words, "--workers", "1", small=False))
+
+    run("build", "--recipe", "a.toml", "--out", "reference")
+    output = run("build", "--recipe", "b.toml", "--out", "corpus", "--against", "reference")
+    assert "1 of 1 removals looked at again: 1 right" in output
+    assert "1 of 1 removals looked at again: 1 right" in run("add", "--recipe", "c.toml", "--corpus", "corpus")
+    shown = project.must("corpus", "duplicates", "--recipe", "b.toml", small=False)
+    assert shown.startswith("2 of 2 pairs like that, among 2")
+    assert "left, removed: b:1, " in shown
+    assert "right, kept in corpus corpus: a:0, " in shown
+    assert "left, removed: c:0, " in shown
+    assert "right, kept: b:0, " in shown
+    assert "sound" in project.must("verify", "corpus", "--recipe", "b.toml", small=False)
+
+
 def test_the_curve_is_that_of_the_recipe_unless_options_say_otherwise(built: Any) -> None:
     output = built.must("corpus", "curve", small=False)
     assert output.startswith("20 bands of 6 rows: 120 permutations, 160 bytes of band keys a document\n")
@@ -177,6 +205,9 @@ def test_a_plot_is_drawn_where_it_is_asked_for_alone(new_project: Callable[[], A
 
 def test_the_rules_to_choose_from_are_those_of_the_audit() -> None:
     from rbt.cli.duplicates import RULES
-    from rbt.corpus import audit
+    from rbt.corpus.dedup.collect import DUPLICATE_ID
+    from rbt.corpus.dedup.collect import RULES as REMOVAL_RULES
+    from rbt.formats import audit
 
-    assert RULES == audit.RULES
+    assert audit.RULES == RULES
+    assert {DUPLICATE_ID, *RULES} == set(REMOVAL_RULES)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbt.corpus import audit as auditing
-from rbt.corpus.audit import Audit, audit, clopper_pearson, draw
-from rbt.corpus.dedup.pipeline import Ingested
+from rbt.corpus.audit import Audit, Stores, audit, clopper_pearson, draw, stores_of
+from rbt.corpus.dedup.inputs import Ingested, Known, KnownPart
 from rbt.corpus.lookup import DocumentFile
 from rbt.engine import LocalEngine
 from rbt.errors import ArtefactError
@@ -38,8 +38,12 @@ class ShufflingEngine:
         return map(function, random.Random(5).sample(list(tasks), len(tasks)))
 
 
-def removal(id: str, kept_id: str, jaccard: float = 1.0, rule: str = "exact_duplicate", size: int = 10) -> Removal:
-    return removals.removal(id, "src", "deduplicate", rule, size=size, kept_id=kept_id, jaccard=jaccard, threshold=".8")
+def removal(
+    id: str, kept_id: str, jaccard: float = 1.0, rule: str = "exact_duplicate", size: int = 10, kept_in: str = ""
+) -> Removal:
+    return removals.removal(
+        id, "src", "deduplicate", rule, size=size, kept_id=kept_id, kept_in=kept_in, jaccard=jaccard, threshold=".8"
+    )
 
 
 def write_removed(path: Path, rows: Sequence[Removal], batch: int = 3) -> Path:
@@ -52,9 +56,13 @@ def files_of(parts: Sequence[Ingested]) -> list[DocumentFile]:
     return [DocumentFile(part.path, part.hash, part.rows_path, part.rows_hash) for part in parts]
 
 
-def look_again(folder: Path, removed: Path, documents: Any, engine: Any = ONE) -> Audit:
-    files = documents if isinstance(documents, dict) else {"": files_of(documents)}
-    return audit(removed, files, folder / "audit.arrow", threshold=0.8, ngram=2, seed=0, work=folder, engine=engine)
+def look_again(
+    folder: Path, removed: Path, parts: Sequence[Ingested], engine: Any = ONE, others: Stores = ()
+) -> Audit:
+    stores = [("", files_of(parts)), *others]
+    return audit(
+        removed, stores, folder / "audit.arrow", threshold=0.8, ngram=2, seed=0, work=folder, engine=engine
+    )
 
 
 def corpus(copies: int) -> tuple[list[tuple[str, str]], list[Removal]]:
@@ -189,25 +197,50 @@ def test_of_documents_with_one_id_the_first_that_passed_the_filter_counts(
     assert look_again(tmp_path / "work", removed, parts).confirmed == 1
 
 
-def test_a_kept_document_may_be_in_another_corpus(
-    make_parts: MakeParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if "kept_in" not in removals.SCHEMA.names:
-        monkeypatch.setattr(removals, "SCHEMA", removals.SCHEMA.append(pa.field("kept_in", pa.string())))
+def test_a_kept_document_may_be_in_another_corpus(make_parts: MakeParts, tmp_path: Path) -> None:
     text = " ".join(WORDS)
     ours = make_parts(tmp_path / "ours", [[("a", "something of ours"), ("b", text), ("c", text)]])
-    theirs = make_parts(tmp_path / "theirs", [[("a", text)]])
-    rows = [{**removal("b", "a"), "kept_in": "old"}, {**removal("c", "a"), "kept_in": "old"}]
-    files = {"": files_of(ours), "old": files_of(theirs)}
+    theirs = files_of(make_parts(tmp_path / "theirs", [[("a", text)]]))
+    rule = "exact_duplicate_elsewhere"
+    rows = [removal(id, "a", rule=rule, kept_in="old") for id in "bc"]
     removed = write_removed(tmp_path / "removed.arrow", rows)
-    assert look_again(tmp_path / "work", removed, files) == Audit(2, 0, 2, 2)
+    assert look_again(tmp_path / "work", removed, ours, others=[("old", theirs)]) == Audit(2, 0, 2, 2)
     pairs = open_table(tmp_path / "work" / "audit.arrow", SCHEMA).to_pylist()
     assert {(pair["id"], pair["kept_in"], pair["kept_text"]) for pair in pairs} == {
         ("b", "old", text), ("c", "old", text)
     }
-    del files["old"]
-    with pytest.raises(ArtefactError, match=r"old: .*expected the text of a"):
-        look_again(tmp_path / "work2", removed, files)
+    with pytest.raises(ArtefactError, match=r"expected the text of a, since [bc] was removed for a of corpus old"):
+        look_again(tmp_path / "other", removed, ours, others=[("new", theirs)])
+
+
+def test_of_corpora_with_one_name_the_one_that_fits_counts(make_parts: MakeParts, tmp_path: Path) -> None:
+    text = " ".join(WORDS)
+    ours = make_parts(tmp_path / "ours", [[("b", text)]])
+    first, second = (
+        files_of(make_parts(tmp_path / name, [[("a", found)]])) for name, found in (("x", "other words"), ("y", text))
+    )
+    row = removal("b", "a", rule="exact_duplicate_elsewhere", kept_in="corpus")
+    removed = write_removed(tmp_path / "removed.arrow", [row])
+    for number, others in enumerate(([first, second], [second, first])):
+        stores = [("corpus", files) for files in others]
+        assert look_again(tmp_path / str(number), removed, ours, others=stores).confirmed == 1
+    with pytest.raises(ArtefactError, match="expected b to resemble a"):
+        look_again(tmp_path / "wrong", removed, ours, others=[("corpus", first)])
+
+
+def test_documents_are_looked_up_in_older_generations_first_and_in_each_other_corpus_apart() -> None:
+    def part(name: str, shift: int, corpus: str = "", path: Path | None = Path("p")) -> KnownPart:
+        return KnownPart(name, path and path / name, f"hash-{name}", Path("s"), "", 1, shift, corpus)
+
+    known = Known((part("a", 0, "x"), part("b", 0, "x"), part("c", 9, "x"), part("d", 11), part("e", 11, path=None)))
+    item = Ingested("n", Path("n"), "hash-n", Path("r"), "hash-r", 12, 3, 100, Path("cuts"), "hash-cuts")
+    stores = stores_of([item], known)
+    assert [(name, [file.hash for file in files]) for name, files in stores] == [
+        ("", ["hash-d", "hash-n"]), ("x", ["hash-a", "hash-b"]), ("x", ["hash-c"])
+    ]
+    new = stores[0][1][1]
+    assert (new.path, new.rows, new.rows_hash) == (Path("n"), Path("r"), "hash-r")
+    assert (new.cuts, new.cuts_hash) == (Path("cuts"), "hash-cuts")
 
 
 def test_long_texts_are_compared_whole_and_kept_in_part(make_parts: MakeParts, tmp_path: Path) -> None:

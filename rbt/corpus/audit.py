@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rbt.corpus.config import DeduplicateConfig
 from rbt.corpus.dedup.inputs import Ingested, Known
 from rbt.corpus.dedup.recompute import jaccard
 from rbt.corpus.lookup import DocumentFile, Places, locate, read_texts
@@ -95,31 +96,29 @@ def stores_of(inputs: Sequence[Ingested], known: Known) -> Stores:
             files = others.setdefault((part.shift, part.corpus), []) if part.corpus else own
             files.append(DocumentFile(part.path, part.hash))
     for item in inputs:
-        own.append(DocumentFile(item.path, item.hash, item.rows_path, item.rows_hash, item.cuts_path, item.cuts_hash))
+        own.append(DocumentFile(item.path, item.hash, item.rows_path, item.rows_hash, item.cuts))
     return [("", own), *((name, files) for (_, name), files in others.items())]
 
 
-def audit(
-    removed: Path, stores: Stores, out: Path, *, threshold: float, ngram: int, seed: int, work: Path, engine: Engine
-) -> Audit:
-    """Draw a sample of `removed` (a removed.arrow), look at it again, and write it to `out` (an audit.arrow).
+def audit(work: Path, stores: Stores, config: DeduplicateConfig, seed: int, engine: Engine) -> Audit:
+    """Draw a sample of the removals in WORK/removed.arrow, look at it again, and write it to WORK/audit.arrow.
 
     Files of `stores` come in the order of priority: of documents with one id the first counts. Corpora may share a
     name; then a kept document is looked for in each. Raises ArtefactError where a text is missing or a removal wrong.
     """
-    pairs, drawn = draw(removed, seed)
-    work.mkdir(parents=True, exist_ok=True)
-    sample = work / "sample.arrow"
+    pairs, drawn = draw(work / removals.NAME, seed)
+    folder = work / STAGE
+    sample = folder / "sample.arrow"
     write_table(sample, [pa.RecordBatch.from_pylist(pairs, schema=SAMPLE_SCHEMA)], SAMPLE_SCHEMA)
     wanted = [{pair["kept_id"] for pair in pairs if pair["kept_in"] == name} for name, _ in stores]
     wanted[0] |= {pair["id"] for pair in pairs}
-    places = locate(wanted, [files for _, files in stores], work / "texts", engine)
+    places = locate(wanted, [files for _, files in stores], folder / "texts", engine)
     sides = [_sides(pair, [name for name, _ in stores], places) for pair in pairs]
-    compared = compare(sample, pairs, sides, places, {"threshold": threshold, "ngram": ngram}, work / "pairs", engine)
-    _stop_where_wrong(compared, threshold, work / "pairs")
-    files = [work / "pairs" / receipt.files[0].path for receipt in compared]
+    compared = compare(sample, pairs, sides, places, config, folder / "pairs", engine)
+    _stop_where_wrong(compared, config.threshold, folder / "pairs")
+    files = [folder / "pairs" / receipt.files[0].path for receipt in compared]
     batches = (batch for path in files for batch in read_batches(path, formats.SCHEMA))
-    write_table(out, rebatch(batches, "text"), formats.SCHEMA)
+    write_table(work / formats.NAME, rebatch(batches, "text"), formats.SCHEMA)
     return Audit(drawn.removals, drawn.too_long, len(pairs), sum(receipt.result["confirmed"] for receipt in compared))
 
 
@@ -167,14 +166,17 @@ def _sides(pair: Pair, names: Sequence[str], places: Sequence[Places]) -> list[t
 
 def compare(
     sample: Path, pairs: Sequence[Pair], sides: Sequence[Sequence[tuple[int, str]]], places: Sequence[Places],
-    config: Mapping[str, Any], folder: Path, engine: Engine,
+    config: DeduplicateConfig, folder: Path, engine: Engine,
 ) -> list[Receipt]:
     """Compute every pair's Jaccard similarity anew; files of `formats.SCHEMA`, results `confirmed`, `problems`."""
     tasks, sample_hash = [], hash_file(sample)
     for number, (start, stop) in enumerate(_cut(pairs)):
         found = [[(store, id, *places[store][id]) for store, id in side] for side in sides[start:stop]]
         texts = fingerprint([[(store, id, hash) for store, id, _, hash in side] for side in found])
-        payload = {**config, "sample": sample_hash, "start": start, "stop": stop, "texts": texts}
+        payload = {
+            "threshold": config.threshold, "ngram": config.ngram, "sample": sample_hash, "start": start, "stop": stop,
+            "texts": texts,
+        }
         context = {
             "sample": str(sample), "sides": [[(store, id, str(path)) for store, id, path, _ in side] for side in found]
         }

@@ -34,8 +34,7 @@ class DocumentFile:
     hash: str
     rows: Path | None = None  # .npy of ascending row numbers
     rows_hash: str = ""
-    cuts: Path | None = None
-    cuts_hash: str = ""
+    cuts: tuple[tuple[Path, str], ...] = ()  # files with their hashes, see `rbt.corpus.cuts`
 
 
 def locate(
@@ -51,9 +50,12 @@ def locate(
         write_table(path, [pa.record_batch([pa.array(sorted(ids), pa.string())], schema=ID_SCHEMA)], ID_SCHEMA)
         wanted_hash = hash_file(path)
         for place, file in enumerate(files if ids else ()):
-            payload = {"wanted": wanted_hash, "file": file.hash, "rows": file.rows_hash, "cuts": file.cuts_hash}
-            paths = {"path": file.path, "rows": file.rows or "", "cuts": file.cuts or "", "wanted": path}
-            context = {name: str(path) for name, path in paths.items()}
+            cuts = [hash for _, hash in file.cuts]
+            payload = {"wanted": wanted_hash, "file": file.hash, "rows": file.rows_hash, "cuts": cuts}
+            context = {
+                "wanted": str(path), "path": str(file.path), "rows": str(file.rows or ""),
+                "cuts": [str(cut) for cut, _ in file.cuts],
+            }
             tasks.append(Task(f"{number:02d}-{place:05d}", payload, context=context))
             numbers.append(number)
     receipts = run_tasks(STAGE, VERSION, {}, tasks, find_texts, folder, engine, unit="file")
@@ -70,7 +72,8 @@ def find_texts(task: Task, folder: Path) -> TaskOutput:
     wanted = set(open_table(Path(context["wanted"]), ID_SCHEMA).column("id").to_pylist())
     rows = np.load(context["rows"], allow_pickle=False) if context["rows"] else None
     path = Path(context["path"])
-    stream = read_cut(path, Path(context["cuts"])) if context["cuts"] else _lazy_batches(path, SCHEMA)
+    cuts = [Path(cut) for cut in context["cuts"]]
+    stream = read_cut(path, cuts) if cuts else _lazy_batches(path, SCHEMA)
     found: list[str] = []
 
     def batches() -> Iterator[pa.RecordBatch]:

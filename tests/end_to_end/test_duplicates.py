@@ -120,8 +120,8 @@ def test_v8_a_removal_that_is_not_right_stops_the_build(
     from rbt.formats import removals
     from rbt.formats.parts import open_table, write_table
 
-    def tampered(selected: Any, inputs: Any, known: Any, selection: Any, work: Path, ledger: Any) -> None:
-        write_removed(selected, inputs, known, selection, work, ledger)
+    def tampered(passed: Any, inputs: Any, known: Any, selection: Any, work: Path, ledger: Any) -> None:
+        write_removed(passed, inputs, known, selection, work, ledger)
         rows = open_table(work / removals.NAME, removals.SCHEMA).to_pylist()
         for row in rows:
             if row["id"] == "wikipedia:235":

@@ -41,7 +41,7 @@ def write_sets(
         Task(
             part.name, {"part": part.hash, "shift": part.shift, "needed": needed},
             context={
-                **common, "path": str(part.path), "cuts": "", "signatures": str(part.signatures),
+                **common, "path": str(part.path), "cuts": [], "signatures": str(part.signatures),
                 "low": receipt.result["first"], "high": receipt.result["last"] + 1,
             },
         )
@@ -50,9 +50,9 @@ def write_sets(
     tasks += [
         Task(
             part.name,
-            {"part": part.hash, "cuts": part.cuts_hash, "first_number": part.first_number, "needed": needed},
+            {"part": part.hash, "cuts": part.cut_hashes, "first_number": part.first_number, "needed": needed},
             context={
-                **common, "path": str(part.path), "cuts": part.cuts,
+                **common, "path": str(part.path), "cuts": part.cut_paths,
                 "low": part.first_number, "high": part.first_number + part.documents,
             },
         )
@@ -100,7 +100,7 @@ def _rows(task: Task, numbers: Int64) -> Int64:
 
 def _sets_of_rows(task: Task, rows: Int64) -> Iterator[tuple[UInt64, Int64]]:
     first = 0
-    cuts = Path(task.context["cuts"]) if task.context["cuts"] else None
+    cuts = [Path(path) for path in task.context["cuts"]]
     for batch in read_cut(Path(task.context["path"]), cuts) if len(rows) else ():
         low, high = np.searchsorted(rows, [first, first + batch.num_rows])
         if low < high:

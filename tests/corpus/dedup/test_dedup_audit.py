@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from rbt.corpus import audit as auditing
 from rbt.corpus.audit import Audit, Stores, audit, clopper_pearson, draw, stores_of
+from rbt.corpus.config import DeduplicateConfig
 from rbt.corpus.dedup.inputs import Ingested, Known, KnownPart
 from rbt.corpus.lookup import DocumentFile
 from rbt.engine import LocalEngine
@@ -28,6 +32,7 @@ from rbt.rng import hash_keys, hash_text
 MakeParts = Callable[..., list[Ingested]]
 Removal = dict[str, Any]
 ONE = LocalEngine(1)
+CONFIG = DeduplicateConfig(threshold=0.8, ngram=2)
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
@@ -53,16 +58,15 @@ def write_removed(path: Path, rows: Sequence[Removal], batch: int = 3) -> Path:
 
 
 def files_of(parts: Sequence[Ingested]) -> list[DocumentFile]:
-    return [DocumentFile(part.path, part.hash, part.rows_path, part.rows_hash) for part in parts]
+    return [DocumentFile(part.path, part.hash, part.rows_path, part.rows_hash, part.cuts) for part in parts]
 
 
 def look_again(
     folder: Path, removed: Path, parts: Sequence[Ingested], engine: Any = ONE, others: Stores = ()
 ) -> Audit:
-    stores = [("", files_of(parts)), *others]
-    return audit(
-        removed, stores, folder / "audit.arrow", threshold=0.8, ngram=2, seed=0, work=folder, engine=engine
-    )
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(removed, folder / removals.NAME)
+    return audit(folder, [("", files_of(parts)), *others], CONFIG, 0, engine)
 
 
 def corpus(copies: int) -> tuple[list[tuple[str, str]], list[Removal]]:
@@ -213,6 +217,30 @@ def test_a_kept_document_may_be_in_another_corpus(make_parts: MakeParts, tmp_pat
         look_again(tmp_path / "other", removed, ours, others=[("new", theirs)])
 
 
+def test_what_this_corpus_has_under_the_same_id_is_no_match(make_parts: MakeParts, tmp_path: Path) -> None:
+    text = " ".join(WORDS)
+    ours = make_parts(tmp_path / "ours", [[("a", text), ("b", text), ("c", text)]])
+    theirs = files_of(make_parts(tmp_path / "theirs", [[("a", "other words than those")]]))
+    rows = [removal("c", "a"), removal("b", "a", rule="exact_duplicate_elsewhere", kept_in="old")]
+    removed = write_removed(tmp_path / "removed.arrow", rows)
+    with pytest.raises(ArtefactError, match="expected b to resemble a"):
+        look_again(tmp_path / "work", removed, ours, others=[("old", theirs)])
+
+
+def test_texts_are_compared_with_what_is_cut_out_of_them(make_parts: MakeParts, tmp_path: Path) -> None:
+    text = " ".join(WORDS)
+    end = " and what comes at the end of every page"
+    (part,) = make_parts(tmp_path / "in", [[("a", text), ("b", text + end)]])
+    np.save(tmp_path / "cuts.npy", np.array([[1], [len(text)], [len(text + end)]]))  # row, start, stop in bytes
+    removed = write_removed(tmp_path / "removed.arrow", [removal("b", "a")])
+    with pytest.raises(ArtefactError, match="expected b to resemble a"):
+        look_again(tmp_path / "whole", removed, [part])
+    cut = dataclasses.replace(part, cuts=((tmp_path / "cuts.npy", "hash"),))
+    assert look_again(tmp_path / "cut", removed, [cut]).confirmed == 1
+    (pair,) = open_table(tmp_path / "cut" / "audit.arrow", SCHEMA).to_pylist()
+    assert pair["text"] == text
+
+
 def test_of_corpora_with_one_name_the_one_that_fits_counts(make_parts: MakeParts, tmp_path: Path) -> None:
     text = " ".join(WORDS)
     ours = make_parts(tmp_path / "ours", [[("b", text)]])
@@ -233,14 +261,14 @@ def test_documents_are_looked_up_in_older_generations_first_and_in_each_other_co
         return KnownPart(name, path and path / name, f"hash-{name}", Path("s"), "", 1, shift, corpus)
 
     known = Known((part("a", 0, "x"), part("b", 0, "x"), part("c", 9, "x"), part("d", 11), part("e", 11, path=None)))
-    item = Ingested("n", Path("n"), "hash-n", Path("r"), "hash-r", 12, 3, 100, Path("cuts"), "hash-cuts")
+    item = Ingested("n", Path("n"), "hash-n", Path("r"), "hash-r", 12, 3, 100, ((Path("cuts"), "hash-cuts"),))
     stores = stores_of([item], known)
     assert [(name, [file.hash for file in files]) for name, files in stores] == [
         ("", ["hash-d", "hash-n"]), ("x", ["hash-a", "hash-b"]), ("x", ["hash-c"])
     ]
     new = stores[0][1][1]
     assert (new.path, new.rows, new.rows_hash) == (Path("n"), Path("r"), "hash-r")
-    assert (new.cuts, new.cuts_hash) == (Path("cuts"), "hash-cuts")
+    assert new.cuts == ((Path("cuts"), "hash-cuts"),)
 
 
 def test_long_texts_are_compared_whole_and_kept_in_part(make_parts: MakeParts, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rbt.config import Recipe
+from rbt.corpus.audit import audit, stores_of
 from rbt.corpus.config import CleanConfig, CorpusConfig, DeduplicateConfig, QualityConfig, SourceConfig
 from rbt.corpus.dedup.inputs import Ingested, Known
 from rbt.corpus.dedup.paragraphs import cut_paragraphs, keep_paragraphs
@@ -35,6 +36,7 @@ from rbt.corpus.score import score_parts
 from rbt.corpus.story_scores import select_stories
 from rbt.corpus.write import Selected, plan_parts, write_parts, write_removed_signatures
 from rbt.engine import Engine
+from rbt.formats import audit as audits
 from rbt.formats import parts, quarantine, removals, signatures
 from rbt.ledger import Ledger
 from rbt.manifest import Manifest, is_artefact, load_manifest, record_files, to_json, write_manifest
@@ -116,11 +118,13 @@ def make_generation(
     selection = deduplicate(inputs, near, config.seed, work, engine, known)
     selected = select(passed, selection)
     write_removed(passed, inputs, known, selection, work, ledger)
-    check_duplicates(sources, ledger)
+    audit(work, stores_of(inputs, known), near, config.seed, engine).count(ledger.row("deduplicate", ""))
+    check_duplicates(sources, ledger, work)
     if is_artefact(out):  # --replace: only now is it known that the new recipe gives a corpus
         clear(out)
     out.mkdir(parents=True, exist_ok=True)
-    (work / removals.NAME).replace(out / removals.NAME)
+    for name in (removals.NAME, audits.NAME):
+        (work / name).replace(out / name)
     write_removed_signatures(selected, known.others, out / REMOVED_SIGNATURES)
     written = write_parts(plan_parts(selected, config.part_bytes), out, work / "write" / "receipts", engine)
     ledger.merge(merged_ledger(written))
@@ -195,7 +199,7 @@ def finish(
         stale.unlink()
     write_text(out / parts.LEDGER, to_json(ledger.table()))
     records = [record for receipt in written for record in receipt.files]
-    records += record_files(out, [*kept, removals.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
+    records += record_files(out, [*kept, removals.NAME, audits.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
     files, hashes = zip(*read_hashes(tasks, ingested), strict=True)
     base = identity(recipe, files, hashes, stage, ancestry)
     manifest = dataclasses.replace(base, files=tuple(records), facts=facts, ledger=ledger)

@@ -60,7 +60,7 @@ def hash_paragraphs(data: UInt8, starts: Int64, spans: Int64, table: UInt32) -> 
 
 @kernel
 def cut_spans(spans: Int64, goes: Bool, largest_share: float) -> tuple[Int64, Int64, Int64]:
-    """What to cut so that the paragraphs that go, go, and a blank line stays between two that stay.
+    """What to cut so that the paragraphs that go, go, with the blank lines around them: a cut leaves one in its place.
 
     Returns (cuts int64 (3, m): document, start, stop; documents that would lose more than `largest_share` of their
     bytes, and so lose nothing; how many paragraphs are cut).
@@ -90,11 +90,9 @@ def cut_spans(spans: Int64, goes: Bool, largest_share: float) -> tuple[Int64, In
                 kept_end = spans[STOP, place]
                 place += 1
                 continue
-            first = place
             while place < stop and goes[place]:
                 place += 1
-            cuts[0, count] = spans[DOCUMENT, start]
-            cuts[1, count] = spans[START, first] if place < stop else kept_end
+            cuts[0, count], cuts[1, count] = spans[DOCUMENT, start], kept_end
             cuts[2, count] = spans[START, place] if place < stop else end
             count += 1
         start = stop

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from rbt import engine as engines
 from rbt.corpus.config import DeduplicateConfig
-from rbt.corpus.cuts import read_cut
+from rbt.corpus.cuts import cut_sizes, read_cut
 from rbt.corpus.dedup.arrays import Int64, read_range, write_run
 from rbt.corpus.dedup.groups import Runs, find_groups
 from rbt.corpus.dedup.inputs import NO_NUMBERING
@@ -162,8 +162,7 @@ def cut_part(task: Task, folder: Path) -> TaskOutput:
         cuts[0] = batch.rows[cuts[0]]
         found.append(cuts)
     cuts = np.concatenate(found, axis=1)
-    left = sizes.copy()
-    np.subtract.at(left, np.searchsorted(rows, cuts[0]), cuts[2] - cuts[1])
+    left = cut_sizes(sizes, np.searchsorted(rows, cuts[0]), cuts[1:])
     row.take(int(sizes.sum()), len(rows))
     row.keep(int(left.sum()), len(rows))
     row.shrink(RULE, int(sizes.sum() - left.sum()))

@@ -21,6 +21,7 @@ WINDOW = 1500  # words of each text that are compared: well below a second, even
 AROUND = 8  # words shown before and behind a difference
 GAP = " | "
 _WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[^\s\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]+")
+_WORD_CHARACTERS = regex.compile(r"\w+")
 Mark = Callable[[str], str]
 
 
@@ -31,6 +32,11 @@ class Word:
     text: str
     is_spaced: bool
     differs: bool = False
+
+    @property
+    def key(self) -> str:
+        """By what words are compared: as deduplication does, without case and punctuation."""
+        return "".join(_WORD_CHARACTERS.findall(self.text)).lower()
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,11 @@ def side_by_side(left: str, right: str, *, width: int, lines: int, marks: Marks 
 def _same_start(a: Sequence[Word], b: Sequence[Word]) -> int:
     """How many words both start with."""
     pairs = enumerate(zip(a, b, strict=False))
-    return next((place for place, (x, y) in pairs if x.text != y.text), min(len(a), len(b)))
+    return next((place for place, (x, y) in pairs if x.key != y.key), min(len(a), len(b)))
 
 
 def _groups(a: Sequence[Word], b: Sequence[Word]) -> list[Group]:
-    matcher = SequenceMatcher(None, [word.text for word in a], [word.text for word in b], autojunk=False)
+    matcher = SequenceMatcher(None, [word.key for word in a], [word.key for word in b], autojunk=False)
     groups = [[*group] for group in matcher.get_grouped_opcodes(AROUND)]
     if max(len(a), len(b)) == WINDOW and groups[-1][-1][0] != "equal":  # the window's end, not a difference
         rest = groups[-1][:-1]

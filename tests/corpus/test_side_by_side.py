@@ -28,6 +28,11 @@ def test_differing_words_are_marked_on_the_side_that_has_them() -> None:
     ]
 
 
+def test_case_and_punctuation_are_no_difference() -> None:
+    (line,) = show(LEFT.replace("ferry", "Ferry,"), RIGHT)
+    assert line.startswith("the Ferry, left the [-old-] quay")
+
+
 def test_columns_are_half_the_width_and_lines_never_wider() -> None:
     for width in (40, 60, 81, 120):
         lines = show(LEFT, RIGHT, width)

@@ -5,7 +5,8 @@
 Prints three tables. Signatures: MinHash of real novels. From end to end: every contender from a file of documents to
 the documents it removes, in a process of its own that is pinned to one core (dedup_contenders.py); kernels and imports
 are warm, from a small slice. Peers have the slice of --peer-megabytes, rbt that one and all --megabytes. All use word
-5-grams, a threshold of .8 and 20 bands x 6 rows. Known pairs: rbt against pairs that others listed.
+5-grams, a threshold of .8 and 20 bands x 6 rows; datatrove has its default of 14 x 8 as well. Known pairs: rbt against
+pairs that others listed.
 
     recall      of all pairs of an exact Jaccard similarity >= .8, those of which at least one document is removed
     precision   of the removed documents, those with an exact similarity >= .8 to a document that is kept

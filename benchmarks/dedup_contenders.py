@@ -75,39 +75,36 @@ def by_rbt(job: Job) -> list[int]:
     return removed
 
 
-def by_datatrove(job: Job) -> list[int]:
-    """Signatures, buckets, clusters, filter: one task after the other (a task a bucket in the second stage)."""
-    from datatrove.executor import LocalPipelineExecutor
-    from datatrove.pipeline.dedup import (
-        MinhashConfig,
-        MinhashDedupBuckets,
-        MinhashDedupCluster,
-        MinhashDedupFilter,
-        MinhashDedupSignature,
-    )
-    from datatrove.pipeline.readers import ParquetReader
-    from datatrove.pipeline.writers import JsonlWriter
-    from loguru import logger
+def by_datatrove(bands: int = 0, rows: int = 0) -> Callable[[Job], list[int]]:
+    """Signatures, buckets, clusters, filter: one task after the other (a task a bucket in the second stage). With its
+    own bands and rows, or the job's."""
 
-    logger.remove()
-    work, config = Path(job.work), MinhashConfig(job.ngram, job.bands, job.rows)
-    folder, name = os.path.split(job.documents)
-    stages = ("signatures", "buckets", "clusters", "removed")
-    signatures, buckets, clusters, removed = (str(work / stage) for stage in stages)
+    def run(job: Job) -> list[int]:
+        from datatrove.executor import LocalPipelineExecutor
+        from datatrove.pipeline import dedup
+        from datatrove.pipeline.readers import ParquetReader
+        from datatrove.pipeline.writers import JsonlWriter
+        from loguru import logger
 
-    def execute(tasks: int, *steps: Any) -> None:
-        logs = str(work / "logs" / type(steps[-1]).__name__)
-        LocalPipelineExecutor(list(steps), tasks=tasks, workers=1, logging_dir=logs).run()
+        logger.remove()
+        work, config = Path(job.work), dedup.MinhashConfig(job.ngram, bands or job.bands, rows or job.rows)
+        folder, name = os.path.split(job.documents)
+        stages = ("signatures", "buckets", "clusters", "removed")
+        signatures, buckets, clusters, removed = (str(work / stage) for stage in stages)
 
-    def reader() -> Any:
-        return ParquetReader(folder, glob_pattern=name)
+        def execute(tasks: int, *steps: Any) -> None:
+            logs = str(work / "logs" / type(steps[-1]).__name__)
+            LocalPipelineExecutor(list(steps), tasks=tasks, workers=1, logging_dir=logs).run()
 
-    execute(1, reader(), MinhashDedupSignature(signatures, config))
-    execute(job.bands, MinhashDedupBuckets(signatures, buckets, config=config))
-    execute(1, MinhashDedupCluster(buckets, clusters, config=config))
-    writer = JsonlWriter(removed, "${rank}.jsonl", compression=None)
-    execute(1, reader(), MinhashDedupFilter(clusters, exclusion_writer=writer))
-    return [int(json.loads(line)["id"]) for path in Path(removed).glob("*") for line in path.read_text().splitlines()]
+        execute(1, ParquetReader(folder, glob_pattern=name), dedup.MinhashDedupSignature(signatures, config))
+        execute(config.num_buckets, dedup.MinhashDedupBuckets(signatures, buckets, config=config))
+        execute(1, dedup.MinhashDedupCluster(buckets, clusters, config=config))
+        writer = JsonlWriter(removed, "${rank}.jsonl", compression=None)
+        execute(1, ParquetReader(folder, glob_pattern=name), dedup.MinhashDedupFilter(clusters, writer))
+        lines = [line for path in Path(removed).glob("*") for line in path.read_text().splitlines()]
+        return [int(json.loads(line)["id"]) for line in lines]
+
+    return run
 
 
 def by_text_dedup(verify: bool) -> Callable[[Job], list[int]]:
@@ -223,8 +220,11 @@ class Contender:
 CONTENDERS = {
     "rbt": Contender(by_rbt, ("rbt",), ("rbt", "numba", "numpy", "pyarrow", "polars"), "exact similarity"),
     "datatrove": Contender(
-        by_datatrove, ("datatrove.pipeline.dedup", "spacy", "xxhash"), ("datatrove", "spacy", "xxhash", "numpy"),
+        by_datatrove(), ("datatrove.pipeline.dedup", "spacy", "xxhash"), ("datatrove", "spacy", "xxhash", "numpy"),
         "bands",
+    ),
+    "datatrove, 14 x 8": Contender(
+        by_datatrove(14, 8), ("datatrove.pipeline.dedup", "spacy", "xxhash"), ("datatrove",), "its default bands"
     ),
     "text-dedup": Contender(
         by_text_dedup(False), ("text_dedup.minhash",), ("text-dedup", "datasets", "polars"), "bands"

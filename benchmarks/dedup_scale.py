@@ -239,8 +239,8 @@ def print_growth(results: Sequence[dict[str, Any]]) -> None:
         times = PROJECTION_BYTES / results[-1]["bytes"]
         print(f"| {name} | {cells} | {growth} | {exponent:.2f} | {values[-1] * times:,.0f} | "
               f"{values[-1] * times**exponent:,.0f} |")
-    print("\nExponent e of value ~ bytes ** e between the last two. Projections are of this machine and of documents of "
-          "this size.\nFixed costs make the exponents of small runs too small: believe the larger projection.")
+    print("\nExponent e of value ~ bytes ** e between the last two. Projections are of this machine and of documents "
+          "of this size.\nFixed costs make the exponents of small runs too small: believe the larger projection.")
 
 
 def main() -> None:

@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from rbt.config import Recipe
+from rbt.corpus.audit import audit, stores_of
 from rbt.corpus.config import CleanConfig, CorpusConfig, DeduplicateConfig, QualityConfig, SourceConfig
 from rbt.corpus.dedup.inputs import Ingested, Known
+from rbt.corpus.dedup.paragraphs import cut_paragraphs, keep_paragraphs
 from rbt.corpus.dedup.pipeline import Deduplicated, check_config, deduplicate
 from rbt.corpus.dedup.sign import identity as signature_identity
 from rbt.corpus.filter import filter_parts
 from rbt.corpus.identity import find_finished, identity, known_hashes, raw_provenance, read_hashes
 from rbt.corpus.ingest import RawTask, check_not_empty, check_sources, ingest, plan_tasks
-from rbt.corpus.known_corpora import know
+from rbt.corpus.known_corpora import know, known_paragraphs
+from rbt.corpus.passed import Passed, pass_filter
 from rbt.corpus.raw_files import RawFile, list_raw_files
 from rbt.corpus.removed import write_removed
 from rbt.corpus.report import check_duplicates, name_the_most_frequent, write_quarantined
@@ -33,6 +36,7 @@ from rbt.corpus.score import score_parts
 from rbt.corpus.story_scores import select_stories
 from rbt.corpus.write import Selected, plan_parts, write_parts, write_removed_signatures
 from rbt.engine import Engine
+from rbt.formats import audit as audits
 from rbt.formats import parts, quarantine, removals, signatures
 from rbt.ledger import Ledger
 from rbt.manifest import Manifest, is_artefact, load_manifest, record_files, to_json, write_manifest
@@ -42,7 +46,7 @@ from rbt.storage import write_text
 log = logging.getLogger(__name__)
 BUILD, ADD = "corpus build", "corpus add"
 REMOVED_SIGNATURES = f"{signatures.FOLDER}/{signatures.REMOVED}"
-LEDGER_STAGES = ("read", "extract", "clean", "filter", "deduplicate", "parts")
+LEDGER_STAGES = ("read", "extract", "clean", "filter", "paragraphs", "deduplicate", "parts")
 
 
 def build_corpus(
@@ -83,12 +87,12 @@ def add_generation(
                 log.info("%s: already added", corpus.folders[number])
                 return corpus.folders[number], corpus.manifests[number]
         out = folder / parts.generation_name(len(corpus.folders))
-        return out, make_generation(recipe, files, out, engine, ADD, known, ancestry, len(corpus.folders))
+        return out, make_generation(recipe, files, out, engine, ADD, known, ancestry, corpus)
 
 
 def make_generation(
     recipe: Recipe, files: Sequence[RawFile], out: Path, engine: Engine, stage: str, known: Known,
-    ancestry: dict[str, Any], generation: int = 0,
+    ancestry: dict[str, Any], grown: parts.Corpus | None = None,
 ) -> Manifest:
     """Run all stages into OUT, whose lock is held."""
     config, sources = recipe.section("corpus", CorpusConfig), recipe.sources(SourceConfig)
@@ -104,27 +108,37 @@ def make_generation(
     filtered = filter_parts(ingested, scored, labels, work, clean, quality, engine)
     ledger.merge(merged_ledger(filtered))
     check_not_empty(sources, lambda label: ledger.row("filter", label), "see [clean], [quality], `kind`, `paths`")
-    inputs = deduplication_inputs(ingested, filtered, work, known.base)
+    passed = pass_filter(ingested, filtered, labels, work)
+    paragraphs: list[tuple[Path, str]] = []
+    if near.paragraphs:
+        first, runs = known.base - known.others, known_paragraphs(grown)
+        passed, paragraphs, counts = cut_paragraphs(passed, first, runs, near, work, engine)
+        ledger.merge(counts)
+    inputs = deduplication_inputs(passed, known.base)
     selection = deduplicate(inputs, near, config.seed, work, engine, known)
-    selected = select(inputs, labels, filtered, selection, work)
-    write_removed(selected, inputs, known, selection, work, ledger)
-    check_duplicates(sources, ledger)
+    selected = select(passed, selection)
+    write_removed(passed, inputs, known, selection, work, ledger)
+    audit(work, stores_of(inputs, known), near, config.seed, engine).count(ledger.row("deduplicate", ""))
+    check_duplicates(sources, ledger, work)
     if is_artefact(out):  # --replace: only now is it known that the new recipe gives a corpus
         clear(out)
     out.mkdir(parents=True, exist_ok=True)
-    (work / removals.NAME).replace(out / removals.NAME)
+    for name in (removals.NAME, audits.NAME):
+        (work / name).replace(out / name)
     write_removed_signatures(selected, known.others, out / REMOVED_SIGNATURES)
     written = write_parts(plan_parts(selected, config.part_bytes), out, work / "write" / "receipts", engine)
     ledger.merge(merged_ledger(written))
     write_quarantined([task.name for task in tasks], work / "ingest", out / quarantine.NAME)
     name_the_most_frequent(ledger, [source.label for source in sources])
-    ledger.chain(LEDGER_STAGES)
+    ledger.chain(stage for stage in LEDGER_STAGES if stage in {name for name, _, _ in ledger})
+    kept = keep_paragraphs(paragraphs, out)
     numbers = known.base - known.others + sum(part.documents for part in inputs)
     facts = {
-        "generation": generation, "numbers": numbers, "signatures": signature_identity(near, config.seed),
+        "generation": 0 if grown is None else len(grown.folders), "numbers": numbers,
+        "signatures": signature_identity(near, config.seed),
         **corpus_facts(tasks, ingested, written, ledger),
     }
-    manifest = finish(recipe, tasks, ingested, written, ledger, out, stage, ancestry, facts)
+    manifest = finish(recipe, tasks, ingested, written, kept, ledger, out, stage, ancestry, facts)
     if not config.keep_work:
         drop_work(work)
     return manifest
@@ -147,49 +161,45 @@ def merged_ledger(receipts: Sequence[Receipt]) -> Ledger:
     return ledger
 
 
-def deduplication_inputs(
-    ingested: Sequence[Receipt], filtered: Sequence[Receipt], work: Path, number: int
-) -> list[Ingested]:
+def deduplication_inputs(passed: Sequence[Passed], number: int) -> list[Ingested]:
     """The ingested parts as deduplication wants them, numbered from `number` on."""
     inputs = []
-    for part, rows in zip(ingested, filtered, strict=True):
+    for part in passed:
         inputs.append(
             Ingested(
-                name=part.task, path=work / "ingest" / part.files[0].path, hash=part.files[0].hash,
-                rows_path=work / "filter" / rows.files[0].path, rows_hash=rows.files[0].hash,
-                first_number=number, documents=part.result["documents"], bytes=part.result["bytes"],
+                part.name, part.part, part.part_hash, part.rows, part.rows_hash, number, part.documents, part.bytes,
+                part.cuts,
             )
         )
-        number += part.result["documents"]
+        number += part.documents
     return inputs
 
 
-def select(
-    inputs: Sequence[Ingested], labels: Sequence[str], filtered: Sequence[Receipt], selection: Deduplicated, work: Path
-) -> list[Selected]:
+def select(passed: Sequence[Passed], selection: Deduplicated) -> list[Selected]:
     """What is left of each ingested part."""
     return [
         Selected(
-            item.name, label, item.path, item.rows_path, work / "filter" / rows.files[1].path, signed, removed,
-            (item.hash, item.rows_hash, signed_hash, removed_hash, item.cuts_hash), item.cuts_path,
+            part.name, part.source, part.part, part.rows, part.sizes, signed, removed,
+            tuple(path for path, _ in part.cuts), (*part.hashes, signed_hash, removed_hash),
         )
-        for item, label, rows, (signed, signed_hash), (removed, removed_hash) in zip(
-            inputs, labels, filtered, selection.signatures, selection.removals, strict=True
+        for part, (signed, signed_hash), (removed, removed_hash) in zip(
+            passed, selection.signatures, selection.removals, strict=True
         )
     ]
 
 
 def finish(
-    recipe: Recipe, tasks: Sequence[RawTask], ingested: Sequence[Receipt], written: Sequence[Receipt], ledger: Ledger,
-    out: Path, stage: str, ancestry: dict[str, Any], facts: dict[str, Any],
+    recipe: Recipe, tasks: Sequence[RawTask], ingested: Sequence[Receipt], written: Sequence[Receipt],
+    kept: Sequence[str], ledger: Ledger, out: Path, stage: str, ancestry: dict[str, Any], facts: dict[str, Any],
 ) -> Manifest:
-    """Drop what an older run left, write the ledger, then the manifest."""
-    names = [record.path for receipt in written for record in receipt.files]
-    for stale in {*out.glob("part-*.arrow"), *out.glob("signatures/part-*.arrow")} - {out / name for name in names}:
+    """Drop what an older run left, write the ledger, then the manifest. `kept`: files beside those of the parts."""
+    names = [*(record.path for receipt in written for record in receipt.files), *kept]
+    old = [*out.glob("part-*.arrow"), *(out / signatures.FOLDER).glob("pa*")]
+    for stale in set(old) - {out / name for name in names}:
         stale.unlink()
     write_text(out / parts.LEDGER, to_json(ledger.table()))
     records = [record for receipt in written for record in receipt.files]
-    records += record_files(out, [removals.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
+    records += record_files(out, [*kept, removals.NAME, audits.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
     files, hashes = zip(*read_hashes(tasks, ingested), strict=True)
     base = identity(recipe, files, hashes, stage, ancestry)
     manifest = dataclasses.replace(base, files=tuple(records), facts=facts, ledger=ledger)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rbt.config import Recipe, to_table
+from rbt.corpus.audit import VERSION as AUDIT_VERSION
 from rbt.corpus.config import QualityConfig, SourceConfig
 from rbt.corpus.dedup.pipeline import VERSION as DEDUPLICATE_VERSION
 from rbt.corpus.filter import VERSION as FILTER_VERSION
@@ -26,7 +27,10 @@ from rbt.stage import Receipt, finished
 from rbt.storage import as_text, write_text
 
 VERSION = sum(  # versions only rise, so that any change of one changes the sum
-    (STORIES_VERSION, INGEST_VERSION, SCORE_VERSION, FILTER_VERSION, DEDUPLICATE_VERSION, WRITE_VERSION)
+    (
+        STORIES_VERSION, INGEST_VERSION, SCORE_VERSION, FILTER_VERSION, DEDUPLICATE_VERSION, AUDIT_VERSION,
+        WRITE_VERSION,
+    )
 )
 
 

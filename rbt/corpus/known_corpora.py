@@ -39,6 +39,18 @@ def know(recipe: Recipe, grown: Corpus | None, against: Sequence[Path]) -> tuple
     return Known(tuple(found), others, base), ancestry
 
 
+def known_paragraphs(grown: Corpus | None) -> list[tuple[Path, str]]:
+    """(path, content hash) of the runs of a corpus's paragraphs."""
+    if grown is None:
+        return []
+    prefix = f"{signatures.FOLDER}/{signatures.PARAGRAPHS}"
+    return [
+        (folder / record.path, record.hash)
+        for folder, manifest in zip(grown.folders, grown.manifests, strict=True)
+        for record in manifest.files if record.path.startswith(prefix)
+    ]
+
+
 def _parts(corpus: Corpus, name: str, shift: int, other: str) -> Iterator[KnownPart]:
     for generation, (folder, manifest) in enumerate(zip(corpus.folders, corpus.manifests, strict=True)):
         hashes = {record.path: record.hash for record in manifest.files}

@@ -19,7 +19,7 @@ from rbt.corpus.dedup.arrays import Int64, open_array
 from rbt.corpus.dedup.collect import REMOVAL_SCHEMA
 from rbt.corpus.dedup.inputs import Ingested, Known, Numbering
 from rbt.corpus.dedup.pipeline import Deduplicated
-from rbt.corpus.write import Selected
+from rbt.corpus.passed import Passed
 from rbt.formats import document, removals, signatures
 from rbt.formats.arrays import write_joined
 from rbt.formats.parts import open_file, open_table, read_batches, rebatch, table_writer, write_table
@@ -32,7 +32,7 @@ NAME_SCHEMA = pa.schema([("id", pa.string()), ("corpus", pa.string())])
 
 
 def write_removed(
-    selected: Sequence[Selected], inputs: Sequence[Ingested], known: Known, selection: Deduplicated, work: Path,
+    passed: Sequence[Passed], inputs: Sequence[Ingested], known: Known, selection: Deduplicated, work: Path,
     ledger: Ledger,
 ) -> None:
     """Write `work/removed.arrow` and the ledger's rows of deduplication."""
@@ -41,9 +41,10 @@ def write_removed(
     names = KeptNames(inputs, known, selection, work)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for item, source in zip(inputs, selected, strict=True):
-            yield from read_batches(work / "filter" / f"{item.name}.removed.arrow", removals.SCHEMA)
-            yield deduplication_rows(item, source, names, selection.threshold, ledger.row(STAGE, source.source))
+        for part, (path, _) in zip(passed, selection.removals, strict=True):
+            for earlier in part.removed:
+                yield from read_batches(earlier, removals.SCHEMA)
+            yield deduplication_rows(part, path, names, selection.threshold, ledger.row(STAGE, part.source))
 
     write_table(work / removals.NAME, rebatch(batches()), removals.SCHEMA)
     if repeated := selection.counts["duplicate_id"]:
@@ -51,11 +52,11 @@ def write_removed(
 
 
 def deduplication_rows(
-    item: Ingested, source: Selected, names: KeptNames, threshold: float, row: Row
+    part: Passed, removals_path: Path, names: KeptNames, threshold: float, row: Row
 ) -> pa.RecordBatch:
     """What deduplication removed from one ingested part; counts the part in the ledger's row."""
-    rows, sizes = np.load(source.rows), np.load(source.sizes)
-    removed = open_table(source.removals, REMOVAL_SCHEMA)
+    rows, sizes = np.load(part.rows), np.load(part.sizes)
+    removed = open_table(removals_path, REMOVAL_SCHEMA)
     gone = removed.column("row").to_numpy()
     lost = sizes[np.searchsorted(rows, gone)]
     row.take(int(sizes.sum()), len(rows))
@@ -72,7 +73,7 @@ def deduplication_rows(
         return pa.array([text] * len(gone), pa.string())
 
     columns = [
-        pa.array(read_ids(item.path, gone), pa.string()), same(source.source), same(STAGE),
+        pa.array(read_ids(part.part, gone), pa.string()), same(part.source), same(STAGE),
         pa.array(rules, pa.string()), pa.array(values, pa.string()), same(f"{threshold:g}"),
         kept_ids, kept_in, jaccard, pa.array(lost, pa.int64()),
     ]

@@ -8,15 +8,15 @@ from pathlib import Path
 from rbt.corpus.config import SourceConfig
 from rbt.corpus.removed import STAGE
 from rbt.errors import InputError
-from rbt.formats import quarantine
+from rbt.formats import quarantine, removals
 from rbt.formats.parts import read_batches, rebatch, write_table
 from rbt.ledger import Ledger
 
 TEMPLATE, NAMED_TEMPLATES = "template:", 1000  # prefix of a count in the ledger; how many are named
 
 
-def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
-    """Stop a build whose deduplication eats a source. Raises InputError."""
+def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger, work: Path) -> None:
+    """Stop a build whose deduplication eats a source. Raises InputError, which says how to see pairs in `work`."""
     for source in sources:
         row = ledger.row(STAGE, source.label)
         lost = sum(amount.documents for amount in row.dropped.values())
@@ -26,8 +26,9 @@ def check_duplicates(sources: Sequence[SourceConfig], ledger: Ledger) -> None:
             raise InputError(
                 f"source {source.label!r}: expected deduplication to remove at most {source.maximum_duplicates:.0%}",
                 found=f"{lost} of {documents} documents ({rules})",
-                cure="removed.arrow in the work folder names each, and what is kept for it; if that is right, raise "
-                "`maximum_duplicates` of this [[source]]",
+                cure=f"`rbt corpus duplicates --corpus {work} --source {source.label}` shows some beside what is kept, "
+                f"{removals.NAME} in that folder names each; if that is right, raise `maximum_duplicates` of this "
+                "[[source]]",
             )
 
 

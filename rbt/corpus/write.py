@@ -40,8 +40,8 @@ class Selected:
     sizes: Path  # .npy, their text bytes
     signatures: Path  # one line a row of `rows`
     removals: Path  # column `row`: rows that deduplication removed
-    hashes: tuple[str, ...]  # of part, rows, signatures, removals, cuts
-    cuts: Path | None = None  # what is cut out of the texts
+    cuts: tuple[Path, ...]  # what is cut out of the texts
+    hashes: tuple[str, ...]  # of part, rows, cuts, signatures, removals
 
     def kept(self) -> tuple[Int64, Int64]:
         """(places in `rows` that are kept, their text bytes), both int64 ascending by place."""
@@ -52,15 +52,16 @@ class Selected:
 
     def table(self) -> dict[str, Any]:
         """As JSON, for a task's context."""
-        texts = {key: str(value) for key, value in vars(self).items() if key != "hashes" and value is not None}
-        return {**texts, "hashes": list(self.hashes)}
+        lists = ("hashes", "cuts")
+        texts = {key: str(value) for key, value in vars(self).items() if key not in lists}
+        return {**texts, "hashes": list(self.hashes), "cuts": [str(path) for path in self.cuts]}
 
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> Selected:
         """Read back what `table` wrote."""
         paths = {key: Path(table[key]) for key in ("part", "rows", "sizes", "signatures", "removals")}
-        cuts = Path(table["cuts"]) if "cuts" in table else None
-        return cls(table["task"], table["source"], hashes=tuple(table["hashes"]), cuts=cuts, **paths)
+        cuts = tuple(Path(path) for path in table["cuts"])
+        return cls(table["task"], table["source"], cuts=cuts, hashes=tuple(table["hashes"]), **paths)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rbt.errors import ArtefactError
-from rbt.formats import removals
+from rbt.formats import audit, removals
 from rbt.formats.parts import LEDGER, Part, open_corpus, read_batches, text_bytes
 from rbt.ledger import Ledger
 from rbt.manifest import load_manifest, read_json
@@ -16,7 +16,7 @@ from rbt.rng import UInt64, hash_text
 
 def check_corpus(folder: Path) -> list[str]:
     """Problems of a finished corpus, or of a later generation in its own folder: counts, unique ids, empty texts,
-    removals that name no kept document. Memory: 8 bytes a document."""
+    removals that name no kept document, pairs of the audit that are no removals. Memory: 8 bytes a document."""
     try:
         manifest = load_manifest(folder)
         generation = manifest.facts["generation"]
@@ -29,6 +29,7 @@ def check_corpus(folder: Path) -> list[str]:
         if repeats := int((kept[1:] == kept[:-1]).sum()):
             problems.append(f"an id occurs twice: {repeats} repeats")
         problems += _check_removals(folder / removals.NAME, kept)
+        problems += audit.check_audit(folder / audit.NAME, folder / removals.NAME)
         if Ledger.from_table(read_json(folder / LEDGER)).table() != manifest.ledger.table():
             problems.append(f"{LEDGER} differs from the manifest's ledger")
     except ArtefactError as error:

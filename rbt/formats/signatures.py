@@ -2,6 +2,7 @@
 
     signatures/part-00000.arrow   one line a document of the part of the same name
     signatures/removed.arrow      one line a document that deduplication removed as a duplicate
+    signatures/paragraphs-*.npy   hashes of paragraphs, where these are deduplicated
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pyarrow as pa
 UInt64 = npt.NDArray[np.uint64]
 FOLDER = "signatures"
 REMOVED = "removed.arrow"
+PARAGRAPHS = "paragraphs-"  # uint64 (3, n): 128-bit hash of the words, document << 24 | place; by leading bits
 SCHEMA = pa.schema(
     [
         ("number", pa.int64()),  # priority: the place among all documents that were read, over all generations

@@ -36,7 +36,7 @@ group_limit = 3
 """
 
 
-def recipe(folder: Path, *names: str) -> Recipe:
+def recipe(folder: Path, *names: str, settings: Sequence[str] = ()) -> Recipe:
     """A recipe of the named tables."""
     sources = "".join(
         f'[[source]]\nkind = "table"\nname = "{name}"\npaths = ["{name}.jsonl"]\n'
@@ -45,7 +45,7 @@ def recipe(folder: Path, *names: str) -> Recipe:
     )
     path = folder / f"{'-'.join(names)}.toml"
     path.write_text(SECTIONS + sources)
-    return load_recipe(str(path))
+    return load_recipe(str(path), settings)
 
 
 def write_table(folder: Path, name: str, rows: Rows) -> None:

@@ -87,6 +87,27 @@ def write_run(path: Path, keys: Sequence[Array], numbers: Int64) -> None:
     write_array(path, np.stack([row[order] for row in (*keys, numbers.astype(np.uint64))]))
 
 
+@kernel
+def gather(source: Array, starts: Int64, stops: Int64, out: Array) -> None:
+    """Copy the stretches source[starts[i]:stops[i]] into `out`, one behind the other."""
+    done = 0
+    for stretch in range(len(starts)):
+        for place in range(starts[stretch], stops[stretch]):
+            out[done] = source[place]
+            done += 1
+
+
+def chunk_ends(sizes: Int64, limit: int) -> Iterator[tuple[int, int]]:
+    """Cut a list of sizes into ranges [start, stop) of at most `limit` in all, or of one."""
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(sizes):
+        done = ends[start - 1] if start else 0
+        stop = max(int(np.searchsorted(ends, done + limit, side="right")), start + 1)
+        yield start, stop
+        start = stop
+
+
 def cut_ranges(columns: Sequence[Array], size: int) -> list[tuple[int, int]]:
     """Ranges [low, high) that hold about `size` values each, of ascending integer arrays; values that are equal stay
     together. None where there is no value."""

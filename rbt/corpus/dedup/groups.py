@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rbt.corpus.dedup.arrays import Bool, Int64, key_ranges, open_array, open_range
+from rbt.corpus.dedup.arrays import Bool, Int64, chunk_ends, key_ranges, open_array, open_range
 from rbt.corpus.dedup.inputs import Numbering
 from rbt.engine import Engine
 from rbt.formats.arrays import Array, write_array
@@ -43,7 +43,7 @@ def find_groups(
     """All pairs of a kind of key, in files int64 (2, n) of rows (b, a) sorted by (b, a), with no repeats inside a file;
     `by_first`: rows (a, b), sorted by (a, b). Results `pairs`, `pairs_not_compared`.
 
-    flags["left_out"]: documents that take no part; flags["not_first"] (optional): those whose pairs are of no use as a.
+    flags["left_out"], if there: documents that take no part; flags["not_first"]: those whose pairs are of no use as a.
     `base`: pairs of documents b before this number are not made.
     """
     size = sum(path.stat().st_size for path, _ in runs)
@@ -91,8 +91,7 @@ class KeyReader:
         for low, high in self._pieces(self.low, self.high, sum(view.shape[1] for view in self._views)):
             made = self._pairs_of_one_key(low, limit, base) if high - low == 1 else self._pairs(low, high, limit, base)
             for chunk, missed in made:
-                serves = ~self._is("not_first", chunk[1]) if "not_first" in self._flags else slice(None)
-                yield chunk[:, serves], missed
+                yield chunk[:, ~self._is("not_first", chunk[1])], missed
 
     def _pieces(self, low: int, high: int, rows: int) -> Iterator[tuple[int, int]]:
         """Cut [low, high) into ranges of at most PIECE_ROWS keys, or of one key."""
@@ -125,6 +124,8 @@ class KeyReader:
                 yield columns[:-1, stays], numbers[stays]
 
     def _is(self, flag: str, numbers: Int64) -> Bool:
+        if flag not in self._flags:
+            return np.zeros(len(numbers), dtype=np.bool_)
         flags: Bool = self._flags[flag][self._numbering.positions(numbers)]
         return flags
 
@@ -208,14 +209,11 @@ def _pair_chunks(numbers: Int64, is_first: Bool, limit: int, base: int) -> Itera
     yield np.empty((2, 0), np.int64), int(np.maximum(ranks - limit, 0)[is_new].sum())
     counts = np.where(is_new, np.minimum(ranks, limit), 0)
     ends = np.cumsum(counts)
-    start = 0
-    while start < len(numbers):
+    for start, stop in chunk_ends(counts, CHUNK_PAIRS):
         done = ends[start - 1] if start else 0
-        stop = max(int(np.searchsorted(ends, done + CHUNK_PAIRS, side="right")), start + 1)
         members = np.repeat(places[start:stop], counts[start:stop])
         partners = np.arange(len(members)) - np.repeat(ends[start:stop] - counts[start:stop] - done, counts[start:stop])
         yield np.stack([numbers[members], numbers[members - ranks[members] + partners]]), 0
-        start = stop
 
 
 def sorted_pairs(pairs: Array) -> Int64:

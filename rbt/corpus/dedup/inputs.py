@@ -24,8 +24,8 @@ Int64 = npt.NDArray[np.int64]
 class Ingested:
     """One ingested part: documents of `document.SCHEMA`, numbered first_number, first_number + 1, ... in file order.
 
-    `rows_path` is a .npy of int64 row numbers, ascending: the documents that passed the filters. `cuts_path` names
-    what is cut out of their texts (`rbt.corpus.cuts`). Parts come in the order of their numbers.
+    `rows_path` is a .npy of int64 row numbers, ascending: the documents that passed the filters. `cuts`: files of what
+    is cut out of their texts, and their hashes (see `rbt.corpus.cuts`). Parts come in the order of their numbers.
     """
 
     name: str
@@ -36,13 +36,17 @@ class Ingested:
     first_number: int
     documents: int  # in the file, those that did not pass included
     bytes: int  # of text, for the progress bar
-    cuts_path: Path | None = None
-    cuts_hash: str = ""
+    cuts: tuple[tuple[Path, str], ...] = ()
 
     @property
-    def cuts(self) -> str:
-        """Where the cuts are, as JSON for a task's context; "" where there are none."""
-        return "" if self.cuts_path is None else str(self.cuts_path)
+    def cut_paths(self) -> list[str]:
+        """Where the cuts are, as JSON for a task's context."""
+        return [str(path) for path, _ in self.cuts]
+
+    @property
+    def cut_hashes(self) -> list[str]:
+        """What the cuts are."""
+        return [hash for _, hash in self.cuts]
 
 
 @dataclass(frozen=True)
@@ -111,3 +115,6 @@ class Numbering:
         documents = table["documents"]
         assert isinstance(documents, int)
         return cls(firsts, shifts, documents)
+
+
+NO_NUMBERING = Numbering(np.empty(0, np.int64), np.empty(0, np.int64), 0)  # where nothing is flagged

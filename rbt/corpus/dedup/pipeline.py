@@ -132,7 +132,7 @@ def check_config(config: DeduplicateConfig) -> None:
     """Raise ConfigError where a value of [deduplicate] cannot be used."""
     if not 0 < config.threshold <= 1:
         raise ConfigError("[deduplicate] threshold: expected above 0, at most 1", found=str(config.threshold))
-    for name in ("ngram", "bands", "rows", "group_limit"):
+    for name in ("ngram", "bands", "rows", "group_limit", "paragraph_words"):
         if getattr(config, name) < 1:
             raise ConfigError(f"[deduplicate] {name}: expected 1 or more", found=str(getattr(config, name)))
 

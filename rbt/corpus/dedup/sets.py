@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from rbt.corpus.cuts import read_cut
-from rbt.corpus.dedup.arrays import Int64, read_range
+from rbt.corpus.dedup.arrays import Int64, chunk_ends, gather, read_range
 from rbt.corpus.dedup.inputs import Ingested, Known
-from rbt.corpus.dedup.shingles import UInt64, shingle_sets, table_fingerprint
+from rbt.corpus.dedup.shingles import UInt64, joined_shingle_sets, table_fingerprint
 from rbt.engine import Engine
 from rbt.formats import signatures
 from rbt.formats.arrays import write_array, write_joined
@@ -27,6 +27,7 @@ from rbt.manifest import fingerprint
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
 STAGE, VERSION = "sets", 2
+COPY_VALUES = 1 << 22  # shingle hashes that are copied at a time
 
 
 def write_sets(
@@ -40,7 +41,7 @@ def write_sets(
         Task(
             part.name, {"part": part.hash, "shift": part.shift, "needed": needed},
             context={
-                **common, "path": str(part.path), "cuts": "", "signatures": str(part.signatures),
+                **common, "path": str(part.path), "cuts": [], "signatures": str(part.signatures),
                 "low": receipt.result["first"], "high": receipt.result["last"] + 1,
             },
         )
@@ -49,9 +50,9 @@ def write_sets(
     tasks += [
         Task(
             part.name,
-            {"part": part.hash, "cuts": part.cuts_hash, "first_number": part.first_number, "needed": needed},
+            {"part": part.hash, "cuts": part.cut_hashes, "first_number": part.first_number, "needed": needed},
             context={
-                **common, "path": str(part.path), "cuts": part.cuts,
+                **common, "path": str(part.path), "cuts": part.cut_paths,
                 "low": part.first_number, "high": part.first_number + part.documents,
             },
         )
@@ -71,16 +72,17 @@ def write_part_sets(task: Task, folder: Path) -> TaskOutput:
     numbers = np.unique(np.concatenate([*needed, np.empty(0, dtype=np.int64)]))
     names = [f"{task.name}.index.npy", f"{task.name}.sets.npy"]
     with TemporaryFile(dir=folder) as spool:  # in document order first: a set's size is known when it is made
-        starts = [0]
-        for values in _sets_of_rows(task, _rows(task, numbers)):
+        sizes = [np.empty(0, dtype=np.int64)]
+        for values, ends in _sets_of_rows(task, _rows(task, numbers)):
             values.tofile(spool)
-            starts.append(starts[-1] + len(values))
+            sizes.append(np.diff(ends, prepend=0))
         spool.flush()
+        stops = np.cumsum(np.concatenate(sizes))
         places = np.concatenate([np.searchsorted(numbers, part) for part in needed] or [np.empty(0, dtype=np.int64)])
-        sizes = np.diff(np.array(starts, dtype=np.int64))[places]
-        _copy_sets(spool, np.array(starts)[places], sizes, folder / names[1])
+        starts, stops = np.concatenate([[0], stops])[places], stops[places]
+        _copy_sets(spool, starts, stops, folder / names[1])
     buckets = np.repeat(np.arange(len(needed)), [len(part) for part in needed])
-    write_array(folder / names[0], np.stack([buckets, numbers[places], np.cumsum(sizes)]).astype(np.int64))
+    write_array(folder / names[0], np.stack([buckets, numbers[places], np.cumsum(stops - starts)]).astype(np.int64))
     return TaskOutput(names)
 
 
@@ -96,21 +98,25 @@ def _rows(task: Task, numbers: Int64) -> Int64:
     return rows
 
 
-def _sets_of_rows(task: Task, rows: Int64) -> Iterator[UInt64]:
+def _sets_of_rows(task: Task, rows: Int64) -> Iterator[tuple[UInt64, Int64]]:
     first = 0
-    cuts = Path(task.context["cuts"]) if task.context["cuts"] else None
+    cuts = [Path(path) for path in task.context["cuts"]]
     for batch in read_cut(Path(task.context["path"]), cuts) if len(rows) else ():
         low, high = np.searchsorted(rows, [first, first + batch.num_rows])
         if low < high:
-            yield from shingle_sets(batch.column("text").take(pa.array(rows[low:high] - first)), task.context["ngram"])
+            texts = batch.column("text").take(pa.array(rows[low:high] - first))
+            yield joined_shingle_sets(texts, task.context["ngram"])
         first += batch.num_rows
 
 
-def _copy_sets(spool: Any, starts: Int64, sizes: Int64, path: Path) -> None:
-    total = int(sizes.sum())
-    if not total:
-        write_array(path, np.empty(0, dtype=np.uint64))
-        return
-    source = np.memmap(spool, dtype=np.uint64, mode="r")
-    pieces = (source[start : start + size] for start, size in zip(starts, sizes, strict=True))
-    write_joined(path, pieces, total, np.uint64)
+def _copy_sets(spool: Any, starts: Int64, stops: Int64, path: Path) -> None:
+    total = int((stops - starts).sum())
+    source = np.memmap(spool, dtype=np.uint64, mode="r") if total else np.empty(0, dtype=np.uint64)
+
+    def pieces() -> Iterator[UInt64]:
+        for first, last in chunk_ends(stops - starts, COPY_VALUES):
+            piece = np.empty(int((stops[first:last] - starts[first:last]).sum()), dtype=np.uint64)
+            gather(np.asarray(source), starts[first:last], stops[first:last], piece)
+            yield piece
+
+    write_joined(path, pieces(), total, np.uint64)

@@ -30,6 +30,7 @@ from rbt.kernels import inline_kernel, kernel
 UInt8 = npt.NDArray[np.uint8]
 UInt32 = npt.NDArray[np.uint32]
 UInt64 = npt.NDArray[np.uint64]
+Int64 = npt.NDArray[np.int64]
 
 UNICODE = 0x110000
 SURROGATES = range(0xD800, 0xE000)
@@ -153,11 +154,37 @@ def hash_shingles(words: UInt64, count: int, ngram: int, shingles: UInt64) -> in
 
 
 @kernel
-def _shingles(data: UInt8, start: int, stop: int, table: UInt32, ngram: int) -> UInt64:
-    words = np.empty((stop - start) // 2 + 1, dtype=np.uint64)
-    count = hash_words(data, start, stop, table, words)
-    shingles = np.empty(count + 1, dtype=np.uint64)
-    return shingles[: hash_shingles(words, count, ngram, shingles)]
+def _shingles(
+    data: UInt8, starts: Int64, stops: Int64, table: UInt32, ngram: int
+) -> tuple[UInt64, Int64]:
+    """The shingles of all texts, one text behind the other, and where each ends."""
+    room = longest = 0
+    for document in range(len(starts)):
+        longest = max(longest, stops[document] - starts[document])
+        room += (stops[document] - starts[document]) // 2 + 1
+    words = np.empty(longest // 2 + 1, dtype=np.uint64)
+    shingles = np.empty(room, dtype=np.uint64)
+    ends = np.empty(len(starts), dtype=np.int64)
+    done = 0
+    for document in range(len(starts)):
+        count = hash_words(data, starts[document], stops[document], table, words)
+        done += hash_shingles(words, count, ngram, shingles[done:])
+        ends[document] = done
+    return shingles[:done], ends
+
+
+@kernel
+def _drop_repeats(values: UInt64, ends: Int64) -> int:
+    """Of sorted stretches that stop at `ends`, move each value once to the front; `ends` follow. How many they are."""
+    done = start = 0
+    for stretch in range(len(ends)):
+        for place in range(start, ends[stretch]):
+            if place == start or values[place] != values[place - 1]:
+                values[done] = values[place]
+                done += 1
+        start = ends[stretch]
+        ends[stretch] = done
+    return done
 
 
 def string_buffers(texts: pa.Array) -> tuple[UInt8, npt.NDArray[Any]]:
@@ -169,18 +196,19 @@ def string_buffers(texts: pa.Array) -> tuple[UInt8, npt.NDArray[Any]]:
     return characters, ends[texts.offset : texts.offset + len(texts) + 1]
 
 
+def joined_shingle_sets(texts: pa.Array, ngram: int) -> tuple[UInt64, Int64]:
+    """The sorted set of shingle hashes of each text: (all of them one behind the other, uint64; their ends, int64)."""
+    data, offsets = string_buffers(texts)
+    edges = offsets.astype(np.int64)
+    values, ends = _shingles(data, edges[:-1], edges[1:], character_table(), ngram)
+    start = 0
+    for end in ends.tolist():
+        values[start:end].sort()  # numpy's sort is several times faster than what a kernel can do
+        start = end
+    return values[: _drop_repeats(values, ends)], ends
+
+
 def shingle_sets(texts: pa.Array, ngram: int) -> list[UInt64]:
     """The sorted set of shingle hashes of each text, uint64."""
-    data, offsets = string_buffers(texts)
-    table = character_table()
-    return [
-        _sorted_set(_shingles(data, int(start), int(stop), table, ngram))
-        for start, stop in pairwise(offsets)
-    ]
-
-
-def _sorted_set(values: UInt64) -> UInt64:
-    values.sort()  # numpy's `unique` goes through a hash table, which is five times slower here
-    is_new = np.ones(len(values), dtype=np.bool_)
-    is_new[1:] = values[1:] != values[:-1]
-    return values[is_new]
+    values, ends = joined_shingle_sets(texts, ngram)
+    return [values[start:end] for start, end in pairwise([0, *ends.tolist()])]

@@ -60,10 +60,10 @@ def sign(
     tasks = [
         Task(
             part.name,
-            {"part": part.hash, "rows": part.rows_hash, "cuts": part.cuts_hash, "first_number": part.first_number,
+            {"part": part.hash, "rows": part.rows_hash, "cuts": part.cut_hashes, "first_number": part.first_number,
              "shift": shift},
             size=max(part.bytes, 1),
-            context={"path": str(part.path), "rows": str(part.rows_path), "cuts": part.cuts,
+            context={"path": str(part.path), "rows": str(part.rows_path), "cuts": part.cut_paths,
                      "config": to_table(config), "seed": seed},
         )
         for part in ingested
@@ -98,7 +98,7 @@ def sign_part(task: Task, folder: Path) -> TaskOutput:
 def _sign_batches(task: Task, config: DeduplicateConfig) -> Iterator[Batch]:
     rows: Int64 = np.load(task.context["rows"], allow_pickle=False)
     first = 0
-    for batch in read_cut(Path(task.context["path"]), Path(task.context["cuts"]) if task.context["cuts"] else None):
+    for batch in read_cut(Path(task.context["path"]), [Path(path) for path in task.context["cuts"]]):
         low, high = np.searchsorted(rows, [first, first + batch.num_rows])
         chosen = rows[low:high] - first
         if len(chosen):

@@ -10,14 +10,15 @@ which the selection reads them, and equal pairs of several bands meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rbt.corpus.dedup.arrays import Int64, bounds, cut_ranges, open_array, read_range
+from rbt.corpus.dedup.arrays import Int64, bounds, chunk_ends, cut_ranges, gather, open_array, read_range
 from rbt.corpus.dedup.groups import Runs, sorted_pairs
 from rbt.corpus.dedup.inputs import Ingested, Known
 from rbt.corpus.dedup.sets import write_sets
@@ -85,7 +86,8 @@ def verify_bucket(task: Task, folder: Path) -> TaskOutput:
     small, large = np.sort(sets.sizes[places], axis=0)
     possible = np.flatnonzero(small / large >= threshold)  # no Jaccard is above the ratio of the sizes
     found = []
-    for chunk in _chunks(possible, (small + large)[possible]):
+    for start, stop in chunk_ends((small + large)[possible] * 8, SET_BYTES):
+        chunk = possible[start:stop]
         needed, positions = np.unique(places[:, chunk], return_inverse=True)
         values, starts = sets.load(needed)
         jaccard = merge_jaccard(values, starts, *positions.reshape(2, -1))
@@ -96,17 +98,6 @@ def verify_bucket(task: Task, folder: Path) -> TaskOutput:
     write_table(folder / name, batches, EDGE_SCHEMA)
     edges = sum(batch.num_rows for batch in batches)
     return TaskOutput([name], result={"candidates": pairs.shape[1], "edges": edges})
-
-
-def _chunks(places: Int64, sizes: Int64) -> Iterator[Int64]:
-    """Cut `places` so that the sets of a chunk (`sizes` values a pair) stay within SET_BYTES, or are of one pair."""
-    ends = np.cumsum(sizes * 8)
-    start = 0
-    while start < len(places):
-        done = ends[start - 1] if start else 0
-        stop = max(int(np.searchsorted(ends, done + SET_BYTES, side="right")), start + 1)
-        yield places[start:stop]
-        start = stop
 
 
 class _BucketSets:
@@ -124,7 +115,7 @@ class _BucketSets:
             ends.append(index[2, low:high])
             starts.append(np.concatenate([index[2, low - 1 : low] if low else [0], index[2, low : high - 1]]))
             sources.append(np.full(high - low, len(self._values)))
-            self._values.append(open_array(values_path))
+            self._values.append(np.asarray(open_array(values_path)))
         self.numbers: Int64 = np.concatenate(numbers)
         self._starts, self._ends = np.concatenate(starts).astype(np.int64), np.concatenate(ends)
         self._sources = np.concatenate(sources)
@@ -134,9 +125,10 @@ class _BucketSets:
         """The sets at `places` as (values uint64, starts int64 (n + 1,))."""
         starts = np.concatenate([[0], np.cumsum(self.sizes[places])]).astype(np.int64)
         values = np.empty(starts[-1], dtype=np.uint64)
-        for place, start, stop in zip(places, starts[:-1], starts[1:], strict=True):
-            source = self._values[self._sources[place]]
-            values[start:stop] = source[self._starts[place] : self._ends[place]]
+        edges = np.searchsorted(self._sources[places], np.arange(len(self._values) + 1))
+        for source, (low, high) in enumerate(pairwise(edges)):  # numbers ascend, so those of a part stand together
+            chosen = places[low:high]
+            gather(self._values[source], self._starts[chosen], self._ends[chosen], values[starts[low] : starts[high]])
         return values, starts
 
 

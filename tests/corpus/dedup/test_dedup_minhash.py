@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbt import rng
+from rbt.corpus.dedup.curve import Banding
 from rbt.corpus.dedup.minhash import permutations, sign_texts
 from rbt.corpus.dedup.shingles import shingle_sets
 from rbt.errors import ConfigError
@@ -72,5 +73,6 @@ def test_v9_the_share_of_candidates_follows_the_formula(similarity: float) -> No
         documents += [" ".join(words[:half]), " ".join(words[:common] + words[half:])]
     keys = sign_texts(pa.array(documents), np.arange(2 * pairs), 1, bands, rows, 3).band_keys
     found = int((keys[0::2] == keys[1::2]).any(axis=1).sum())
-    expected = 1 - (1 - (common / union) ** rows) ** bands
+    expected = Banding(bands, rows).probability(common / union)
+    assert expected == pytest.approx(1 - (1 - (common / union) ** rows) ** bands)
     assert abs(found - pairs * expected) <= 4 * math.sqrt(pairs * expected * (1 - expected)) + 1

@@ -24,13 +24,13 @@ def corpus() -> None:
 @click.option("--out", type=FOLDER, default="corpus", show_default=True, help="Folder of the corpus.")
 @work_options
 @common
-def build(out: Path, engine: str, workers: int, replace: bool, recipe: Recipe, quiet: bool) -> None:
+def build(out: Path, engine: str, address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool) -> None:
     """Ingest, clean and deduplicate the recipe's sources into Arrow parts."""
     from rbt.corpus.build import build_corpus
     from rbt.corpus.summary import corpus_summary
     from rbt.engine import make_engine
 
-    manifest = build_corpus(recipe, out, make_engine(engine, workers), replace=replace)
+    manifest = build_corpus(recipe, out, make_engine(engine, workers, address, out), replace=replace)
     say(quiet, *corpus_summary(out, manifest))
 
 
@@ -55,8 +55,8 @@ def print_document(row: dict[str, Any]) -> None:
 @common
 def urls(
     dumps: tuple[str, ...], out: Path, minimum_karma: int, over_18: bool, since: str, until: str,
-    blacklist: tuple[str, ...], maximum_errors: float, engine: str, workers: int, replace: bool, recipe: Recipe,
-    quiet: bool,
+    blacklist: tuple[str, ...], maximum_errors: float, engine: str, address: str, workers: int, replace: bool,
+    recipe: Recipe, quiet: bool,
 ) -> None:
     """Make the URL list of WebText from Reddit submission dumps.
 
@@ -69,7 +69,7 @@ def urls(
 
     keep_work = recipe.section("corpus", CorpusConfig).keep_work
     config = UrlsConfig(minimum_karma, over_18, since, until, blacklist, maximum_errors, keep_work)
-    manifest = build_urls(dumps, out, config, make_engine(engine, workers), replace=replace)
+    manifest = build_urls(dumps, out, config, make_engine(engine, workers, address, out), replace=replace)
     say(quiet, *urls_summary(out, manifest))
 
 

@@ -171,8 +171,9 @@ def make_engine(name: str, workers: int, address: str = "", out: Path | None = N
         if address:
             raise ConfigError("expected --address with --engine ray alone", found="--engine local")
         return LocalEngine(workers)
-    if name != "ray" or out is None:
-        raise ConfigError("expected an engine of this version, 'local' or 'ray'", found=repr(name))
+    if name != "ray":
+        raise ConfigError("expected an engine, 'local' or 'ray'", found=repr(name))
+    assert out is not None, "a cluster's nodes must be asked whether they see OUT"
     try:
         from rbt.ray_engine import RayEngine
     except ImportError as error:

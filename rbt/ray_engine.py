@@ -12,7 +12,6 @@ process works for a run, it checks that it has the driver's version of rbt and s
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import socket
@@ -32,7 +31,7 @@ import rbt
 from rbt.cluster_task import Outcome, Place, Units, inspection, run_task, unfit
 from rbt.engine import POLL_SECONDS, ResultT, TaskT
 from rbt.errors import ConfigError, RbtError
-from rbt.storage import TEMPORARY, write_text
+from rbt.storage import TEMPORARY, sweep, write_text
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,6 @@ LOST = (
 )
 SETTINGS = {  # of the driver's process; what is set already stays
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # the driver's own messages would run into the bars
     "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",  # when it runs out, Ray ends this process without a word of ours
 }
 
@@ -109,6 +107,8 @@ class RayEngine:
                 yield from run.results(on_advance)
             finally:
                 run.cancel()
+                if run.lost:
+                    sweep(self.out)  # what lost workers were writing
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -198,7 +198,7 @@ class _Run:
         self.waiting = deque((task, 0) for task in range(len(tasks)))  # with the number of losses
         self.running: dict[Any, _Attempt] = {}
         self.submitted = 0
-        self.lost, self.cause = 0, ""  # tasks not yet spoken of
+        self.lost, self.cause = 0, ""  # how often a task was lost, and why the last time
         self.units = 0  # of finished tasks
         self.shown = 0  # on the bar, which never goes back
         self.question: Any = None  # to the actor, how far the running ones are
@@ -206,6 +206,7 @@ class _Run:
 
     def results(self, on_advance: Callable[[int], object]) -> Iterator[Any]:
         """Submit, wait, yield, until nothing is left."""
+        spoken_of = 0
         while self.waiting or self.running:
             self.health.look()
             self._submit()
@@ -213,9 +214,9 @@ class _Run:
             if ray.wait(refs, timeout=POLL_SECONDS)[0]:
                 for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0]:
                     yield from self._take(ref, self.running.pop(ref))
-            if self.lost:
-                log.warning("%d tasks were lost with their workers, and are run again: %s", self.lost, self.cause)
-                self.lost = 0
+            if self.lost > spoken_of:
+                log.warning("tasks lost with their workers and run again: %d (%s)", self.lost - spoken_of, self.cause)
+                spoken_of = self.lost
             on_advance(self._advanced())
 
     def cancel(self) -> None:
@@ -253,7 +254,7 @@ class _Run:
         if attempt.losses == RETRIES:
             raise RbtError(
                 f"expected {self.tasks[attempt.task]} to finish",
-                found=f"{RETRIES + 1} workers that died of it, the last: {type(error).__name__}, {words}",
+                found=f"{RETRIES + 1} workers lost while it ran, the last: {type(error).__name__}, {words}",
                 cure=f"{RESUME}; use fewer --workers if memory is short",
             ) from error
         self.lost, self.cause = self.lost + 1, words
@@ -301,7 +302,6 @@ class _Health:
             self._give_up("no node with a CPU")
 
     def _give_up(self, found: str) -> None:
-        atexit.unregister(ray.shutdown)  # it would wait for the head too
         raise RbtError(
             "expected a Ray cluster until the end", path=self.address, found=found,
             cure=f"start the cluster, then {RESUME}",

@@ -1,7 +1,7 @@
 """Where tasks run: `map(function, tasks) -> results`, in order of completion; bulk data is never returned.
 
 The local engine is a pool of spawned processes that die with their parent; with one worker it runs in place.
-Another engine (a cluster) needs the same `map` and nothing else: a task is a picklable value, the function is
+Another engine (ray_engine.py) needs the same `map` and nothing else: a task is a picklable value, the function is
 importable by name, results are small, and files go through a shared file system.
 """
 
@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from rbt.errors import ConfigError, RbtError
@@ -45,6 +46,17 @@ def advance_to(size: int) -> None:
     global _reported
     advance(size - _reported)
     _reported = 0
+
+
+@contextmanager
+def reporting(on_advance: Callable[[int], object]) -> Iterator[None]:
+    """Have what tasks report in this process passed on."""
+    global _on_advance, _reported
+    _on_advance, _reported = on_advance, 0
+    try:
+        yield
+    finally:
+        _on_advance = None
 
 
 class Engine(Protocol):
@@ -106,13 +118,9 @@ class LocalEngine:
     def _in_place(
         self, function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], on_advance: Callable[[int], object]
     ) -> Iterator[ResultT]:
-        global _on_advance
-        _on_advance = on_advance
-        try:
+        with reporting(on_advance):
             for task in tasks:
                 yield function(task)
-        finally:
-            _on_advance = None
 
     def _in_processes(
         self, function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], on_advance: Callable[[int], object]
@@ -155,12 +163,19 @@ class LocalEngine:
         return self._pool
 
 
-def make_engine(name: str, workers: int) -> Engine:
-    """The engine behind `--engine`."""
+def make_engine(name: str, workers: int, address: str = "", out: Path | None = None) -> Engine:
+    """The engine behind `--engine`. "ray" needs the head's `address`, and `out`, the folder that all nodes must see."""
     if workers < 0:
         raise ConfigError("expected --workers 0 (every core) or more", found=str(workers))
     if name == "local":
+        if address:
+            raise ConfigError("expected --address with --engine ray alone", found="--engine local")
         return LocalEngine(workers)
-    raise ConfigError(
-        "expected an engine of this version, 'local'", found=repr(name), cure="the cluster engine is not part of it yet"
-    )
+    if name != "ray":
+        raise ConfigError("expected an engine, 'local' or 'ray'", found=repr(name))
+    assert out is not None, "a cluster's nodes must be asked whether they see OUT"
+    try:
+        from rbt.ray_engine import RayEngine
+    except ImportError as error:
+        raise RbtError("expected Ray to be installed", found=str(error), cure="pip install rbt[cluster]") from error
+    return RayEngine(workers, address, out)

@@ -103,6 +103,9 @@ class _Job:
     folder: Path
     receipt: Path
 
+    def __str__(self) -> str:
+        return f"task {self.task.name}"
+
 
 def _run_job(job: _Job) -> Receipt:
     started = time.time()

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ STAMP_THREADS = 16  # asking a server about a file is waiting, mostly
 LIST = "@"  # before the name of a file that lists inputs
 LIST_BYTES = 1 << 30  # of a list, decompressed
 TEMPORARY = ".tmp-"  # prefix of what a crash may leave behind; swept by the next run
+STARTED = time.time_ns()  # with the process id, tells the writers of a shared disk apart
 
 
 def sync(path: Path) -> None:
@@ -41,7 +43,7 @@ def sync(path: Path) -> None:
 
 def _temporary_sibling(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    return path.with_name(f"{TEMPORARY}{os.getpid()}{STARTED}-{path.name}")
 
 
 def _remove(path: Path) -> None:

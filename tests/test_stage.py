@@ -151,8 +151,8 @@ def test_workers_are_kept_from_stage_to_stage_and_replaced_after_a_death(tmp_pat
 
 
 def test_an_unknown_engine_and_a_negative_number_of_workers_are_refused() -> None:
-    with pytest.raises(ConfigError, match="'ray'"):
-        make_engine("ray", 0)
+    with pytest.raises(ConfigError, match="found 'cloud'"):
+        make_engine("cloud", 0)
     with pytest.raises(ConfigError, match="found -1"):
         make_engine("local", -1)
 

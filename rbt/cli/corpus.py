@@ -32,14 +32,16 @@ def corpus() -> None:
 @work_options
 @common
 def build(
-    out: Path, against: tuple[Path, ...], engine: str, workers: int, replace: bool, recipe: Recipe, quiet: bool
+    out: Path, against: tuple[Path, ...], engine: str, address: str, workers: int, replace: bool, recipe: Recipe,
+    quiet: bool,
 ) -> None:
     """Ingest, clean and deduplicate the recipe's sources into Arrow parts."""
     from rbt.corpus.build import build_corpus
     from rbt.corpus.summary import corpus_summary
     from rbt.engine import make_engine
 
-    manifest = build_corpus(recipe, out, make_engine(engine, workers), replace=replace, against=against)
+    made_by = make_engine(engine, workers, address, out)
+    manifest = build_corpus(recipe, out, made_by, replace=replace, against=against)
     say(quiet, *corpus_summary(out, manifest))
 
 
@@ -49,7 +51,7 @@ def build(
 @engine_options
 @common
 def add(
-    folder: Path, against: tuple[Path, ...], engine: str, workers: int, recipe: Recipe, quiet: bool
+    folder: Path, against: tuple[Path, ...], engine: str, address: str, workers: int, recipe: Recipe, quiet: bool
 ) -> None:
     """Append the recipe's sources to a finished corpus.
 
@@ -60,7 +62,7 @@ def add(
     from rbt.corpus.summary import corpus_summary
     from rbt.engine import make_engine
 
-    out, manifest = add_generation(recipe, folder, make_engine(engine, workers), against=against)
+    out, manifest = add_generation(recipe, folder, make_engine(engine, workers, address, folder), against=against)
     say(quiet, *corpus_summary(out, manifest))
 
 
@@ -85,8 +87,8 @@ def print_document(row: dict[str, Any]) -> None:
 @common
 def urls(
     dumps: tuple[str, ...], out: Path, minimum_karma: int, over_18: bool, since: str, until: str,
-    blacklist: tuple[str, ...], maximum_errors: float, engine: str, workers: int, replace: bool, recipe: Recipe,
-    quiet: bool,
+    blacklist: tuple[str, ...], maximum_errors: float, engine: str, address: str, workers: int, replace: bool,
+    recipe: Recipe, quiet: bool,
 ) -> None:
     """Make the URL list of WebText from Reddit submission dumps.
 
@@ -99,7 +101,7 @@ def urls(
 
     keep_work = recipe.section("corpus", CorpusConfig).keep_work
     config = UrlsConfig(minimum_karma, over_18, since, until, blacklist, maximum_errors, keep_work)
-    manifest = build_urls(dumps, out, config, make_engine(engine, workers), replace=replace)
+    manifest = build_urls(dumps, out, config, make_engine(engine, workers, address, out), replace=replace)
     say(quiet, *urls_summary(out, manifest))
 
 

@@ -81,14 +81,17 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def work_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --engine, --workers and --replace."""
+    """Add --engine, --address, --workers and --replace."""
     command = click.option("--replace", is_flag=True, help="Rebuild an output made from another recipe.")(command)
     return engine_options(command)
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --engine and --workers."""
-    command = click.option("--workers", default=0, help="Processes; 0 = one a core.", show_default=True)(command)
+    """Add --engine, --address and --workers."""
+    command = click.option("--workers", default=0, help="Tasks at once; 0 = one a core.", show_default=True)(command)
+    command = click.option(
+        "--address", default="", metavar="HOST:PORT", help="With --engine ray: the cluster's head."
+    )(command)
     return click.option(
         "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="Where tasks run."
     )(command)

@@ -48,7 +48,7 @@ def bpe_train(folder: Path, out: Path, vocab_size: int | None, replace: bool, re
 @common
 def pack(
     folder: Path, tokenizer: Path, out: Path, format_name: str | None, max_tokens: int | None, engine: str,
-    workers: int, replace: bool, recipe: Recipe, quiet: bool,
+    address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,
 ) -> None:
     """Encode a corpus once, then lay an index of blocks and rows over the tokens."""
     from rbt.engine import make_engine
@@ -56,7 +56,7 @@ def pack(
     from rbt.packing.pack import pack as pack_corpus
 
     config = override(recipe, "pack", format=format_name, max_tokens=max_tokens).section("pack", PackConfig)
-    manifest = pack_corpus(folder, tokenizer, out, config, make_engine(engine, workers), replace=replace)
+    manifest = pack_corpus(folder, tokenizer, out, config, make_engine(engine, workers, address, out), replace=replace)
     say(quiet, *pack_summary(out, manifest))
 
 

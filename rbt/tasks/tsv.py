@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from rbt.errors import InputError
 from rbt.tasks.examples import Sentences
@@ -163,7 +164,7 @@ def _bad_row(file: TaskFile, row: list[str], width: int, lines: list[str]) -> In
     )
 
 
-def _answer(task: TableTask, row: list[str], place: int, file: TaskFile) -> dict[str, str | float]:
+def _answer(task: TableTask, row: list[str], place: int, file: TaskFile) -> dict[str, Any]:
     """`label` or `score`, where the row has one."""
     if place < 0:
         return {}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,11 +35,10 @@ from rbt.corpus.dedup.shingles import (
     mix,
     string_buffers,
 )
-from rbt.kernels import kernel
+from rbt.kernels import inline_kernel, kernel
 
 LONGEST = 64  # words of an n-gram: the lengths behind a prefix are bits
-BITS_PER_PREFIX = 16  # of the bitmap: one place in 16 passes it by chance, at most
-_WORD = 6  # a bitmap word has 2**6 bits
+PREFIXES_PER_WORD = 4  # of the bitmap, at most: then about one place in 70 passes it by chance
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class NgramSet:
     minimum: int  # words of a prefix, and of the shortest n-gram
     keys: UInt64  # (n,), ascending; an n-gram's number is its place here
     lengths: UInt8  # (n,), words
-    bitmap: UInt64  # (2**k,), bits of prefix hashes
+    bitmap: UInt64  # (2**k,), two bits a prefix, both in the word of its hash
     prefixes: UInt64  # (slots,), a power of two of them
     masks: UInt64  # (slots,), bit b: n-grams of minimum + b words begin so; 0: the slot is free
 
@@ -66,9 +66,8 @@ def ngram_set(keys: UInt64, lengths: UInt8, prefixes: UInt64, minimum: int) -> N
     """The tables of n-grams that may repeat: keys, words and prefix hashes, each (m,)."""
     unique, first = np.unique(keys, return_index=True)
     lengths, prefixes = lengths[first], prefixes[first]
-    slots = 1 << max(2 * len(unique) - 1, 1).bit_length()
-    bits = max(BITS_PER_PREFIX * slots // 2, 1 << _WORD)
-    bitmap, table = np.zeros(bits >> _WORD, np.uint64), np.zeros(slots, np.uint64)
+    slots = max(1 << (2 * len(unique) - 1).bit_length(), 4 * PREFIXES_PER_WORD)
+    bitmap, table = np.zeros(slots // (2 * PREFIXES_PER_WORD), np.uint64), np.zeros(slots, np.uint64)
     masks = np.zeros(slots, np.uint64)
     _fill(bitmap, table, masks, prefixes, lengths, minimum)
     return NgramSet(minimum, unique, lengths, bitmap, table, masks)
@@ -76,12 +75,18 @@ def ngram_set(keys: UInt64, lengths: UInt8, prefixes: UInt64, minimum: int) -> N
 
 @kernel
 def _shift(size: int) -> np.uint64:
-    """By how much a hash is shifted to be a place among `size`, a power of two: its upper bits are the place."""
+    """By how much a hash is shifted to be a place among `size`, a power of two above 1: its upper bits."""
     shift = 64
     while size > 1:
         size >>= 1
         shift -= 1
     return np.uint64(shift)
+
+
+@inline_kernel
+def _bits(hash: Any) -> Any:
+    """The two bits of a hash in its bitmap word, from its lowest bits."""
+    return (np.uint64(1) << (hash & np.uint64(63))) | (np.uint64(1) << ((hash >> np.uint64(6)) & np.uint64(63)))
 
 
 @kernel
@@ -95,11 +100,10 @@ def _slot(prefixes: UInt64, masks: UInt64, hash: np.uint64, shift: np.uint64) ->
 
 @kernel
 def _fill(bitmap: UInt64, prefixes: UInt64, masks: UInt64, hashes: UInt64, lengths: UInt8, minimum: int) -> None:
-    bit_shift, slot_shift = _shift(len(bitmap) << _WORD), _shift(len(prefixes))
+    word_shift, slot_shift = _shift(len(bitmap)), _shift(len(prefixes))
     for number in range(len(hashes)):
         hash = hashes[number]
-        bit = hash >> bit_shift
-        bitmap[np.int64(bit >> np.uint64(_WORD))] |= np.uint64(1) << (bit & np.uint64(63))
+        bitmap[np.int64(hash >> word_shift)] |= _bits(hash)
         slot = _slot(prefixes, masks, hash, slot_shift)
         prefixes[slot] = hash
         masks[slot] |= np.uint64(1) << np.uint64(np.int64(lengths[number]) - minimum)
@@ -147,12 +151,12 @@ def _find_in_texts(
         room = max(room, (offsets[row + 1] - offsets[row]) // 2 + 1)
     words, hashes = np.empty(room, np.uint64), np.empty(room, np.uint64)
     found, total = np.empty((3, 1024), np.int64), 0
-    bit_shift, slot_shift = _shift(len(bitmap) << _WORD), _shift(len(prefixes))
+    word_shift, slot_shift = _shift(len(bitmap)), _shift(len(prefixes))
     for row in rows:
         count = hash_words(data, offsets[row], offsets[row + 1], table, words)
         for first in range(roll_prefixes(words, count, minimum, hashes)):
-            bit = hashes[first] >> bit_shift
-            if (bitmap[np.int64(bit >> np.uint64(_WORD))] >> (bit & np.uint64(63))) & np.uint64(1) == 0:
+            bits = _bits(hashes[first])
+            if bitmap[np.int64(hashes[first] >> word_shift)] & bits != bits:
                 continue
             mask = masks[_slot(prefixes, masks, hashes[first], slot_shift)]
             hash, length = hashes[first], minimum

@@ -58,6 +58,8 @@ def _layout(task: str) -> str:
     if task not in GLUE:
         return LAYOUTS[task]
     names = [file for files in GLUE[task].files.values() for file in files[:1]]
+    if GLUE[task].held_out:
+        names += [f"or {GLUE[task].files['train'][1]} with {GLUE[task].held_out[0]}"]
     return f"{GLUE[task].folders[0]}/ with {', '.join(names)}"
 
 

@@ -123,8 +123,7 @@ def read_table(task: TableTask, file: TaskFile, data: bytes) -> Iterator[Sentenc
     rows = [line.removesuffix("\r").split("\t") for line in lines if line not in ("", "\r")]
     if not rows:
         raise InputError("expected rows", path=file.path, found="an empty file", cure="download it again")
-    layout, places = _fit(task, rows[0], file)
-    sentences, label, id = places
+    layout, (sentences, label, id) = _fit(task, rows[0], file)
     if label < 0 and not file.split.startswith("test"):
         raise InputError(
             f"expected the column {layout.label!r} of labels", path=file.path, found=", ".join(rows[0]),
@@ -136,12 +135,15 @@ def read_table(task: TableTask, file: TaskFile, data: bytes) -> Iterator[Sentenc
         if len(row) != len(rows[0]):
             torn += 1
             if not task.torn or torn > max(1, TORN_SHARE * len(rows)):
-                raise _bad_row(file, row, len(rows[0]), lines)
+                raise _bad_row(file, lines, row, f"{len(rows[0])} columns", f"{len(row)}: {' | '.join(row)[:60]}")
             continue
         name = "-".join(row[place] for place in id) or str(number)
-        if chosen is not None and (name in chosen) != (file.split == "dev"):
-            continue
-        yield Sentences(name, file.split, tuple(row[place] for place in sentences), **_answer(task, row, label, file))
+        if chosen is None or (name in chosen) == (file.split == "dev"):
+            answer = {} if label < 0 else _answer(task, row[label])
+            if answer is None:
+                wanted = f"one of {', '.join(task.labels)}" if task.labels else "a number"
+                raise _bad_row(file, lines, row, f"{wanted} as the label", repr(row[label]))
+            yield Sentences(name, file.split, tuple(row[place] for place in sentences), **answer)
     if torn:
         log.warning("%s: %d rows are torn by line ends, as published, and are skipped", file.path, torn)
 
@@ -156,25 +158,22 @@ def _fit(task: TableTask, first: list[str], file: TaskFile) -> tuple[Layout, tup
     )
 
 
-def _bad_row(file: TaskFile, row: list[str], width: int, lines: list[str]) -> InputError:
+def _bad_row(file: TaskFile, lines: list[str], row: list[str], expected: str, found: str) -> InputError:
     line = next(number for number, text in enumerate(lines, start=1) if text.removesuffix("\r").split("\t") == row)
     return InputError(
-        f"expected {width} columns", path=f"{file.path}:{line}", found=f"{len(row)}: {' | '.join(row)[:60]}",
+        f"expected {expected}", path=f"{file.path}:{line}", found=found,
         cure="download it again; a table program may have quoted or joined its rows",
     )
 
 
-def _answer(task: TableTask, row: list[str], place: int, file: TaskFile) -> dict[str, Any]:
-    """`label` or `score`, where the row has one."""
-    if place < 0:
-        return {}
+def _answer(task: TableTask, value: str) -> dict[str, Any] | None:
+    """`label` or `score`; None where the value is neither."""
+    if task.labels:
+        return {"label": task.labels[value]} if value in task.labels else None
     try:
-        return {"label": task.labels[row[place]]} if task.labels else {"score": float(row[place])}
-    except (KeyError, ValueError) as error:
-        wanted = f"one of {', '.join(task.labels)}" if task.labels else "a number"
-        raise InputError(
-            f"expected {wanted} as the label of {row[0]!r}", path=file.path, found=repr(row[place])
-        ) from error
+        return {"score": float(value)}
+    except ValueError:
+        return None
 
 
 def _held_out(file: TaskFile) -> set[str] | None:

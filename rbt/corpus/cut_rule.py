@@ -9,6 +9,7 @@ combining mark). White space beside a cut goes with it.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -27,8 +28,8 @@ def kinds_table() -> UInt8:
     """The kinds of each code point, uint8 (0x110000,): white space, a word by itself, a combining mark."""
     table = np.where(character_table() >= SINGLE, WORD, np.uint8(0))
     characters = "".join(chr(point) for point in range(UNICODE) if not 0xD800 <= point < 0xE000)
-    for pattern, kind in ((r"\s", SPACE), (r"\p{M}", MARK)):
-        table[[ord(character) for character in regex.findall(pattern, characters)]] |= kind
+    for found, kind in ((re.findall(r"\s", characters), SPACE), (regex.findall(r"\p{M}", characters), MARK)):
+        table[[ord(character) for character in found]] |= kind
     table.flags.writeable = False
     return table
 

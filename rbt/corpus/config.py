@@ -125,8 +125,8 @@ class QualityConfig:
 TaskName = Literal[
     "glue", "cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax", "squad", "race"
 ]
-TASK_ORIGINS: dict[TaskName, str] = {  # where the files of evaluation sets come from, for `rbt init`
-    "glue": "gluebenchmark.com/tasks: CoLA/, SST-2/, MRPC/ and the others as unpacked, or their zips",
+TASK_ORIGINS: dict[TaskName, str] = {  # where evaluation sets come from, for `rbt init`; GLUE has the others
+    "glue": "gluebenchmark.com/tasks: the zips CoLA.zip, SST-2.zip ... as they are, or unpacked",
     "squad": "rajpurkar.github.io/SQuAD-explorer: dev-v1.1.json, dev-v2.0.json",
     "race": "www.cs.cmu.edu/~glai1/data/race: RACE.tar.gz, unpacked",
 }

@@ -5,11 +5,13 @@
 
 A text of an example that has at least `ngram` words is looked for by all its n-grams; one of `minimum_words` or more
 as a whole; a shorter one is not looked for, since such a run of words is found anywhere. An example none of whose
-texts is looked for is counted as too short.
+texts is looked for is counted as too short. Texts are compared as a cleaned corpus has them: in NFC, and with the `n't`
+that some sets split off put back.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ TABLES = ("keys", "lengths", "tasks", "bitmap", "prefixes", "masks", "pieces", "
 EXAMPLES = "examples.arrow"
 EXAMPLE_SCHEMA = pa.schema([("task", pa.string()), ("split", pa.string()), ("id", pa.string())])
 BATCH = 4096  # examples
+SPLIT_NOT = re.compile(r"(?<=\w) +(?=n['\u2019]t\b)", re.IGNORECASE)  # "do n't"; other clitics are words of their own anyway
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def _example_lines(
     stream, first = iter(examples), 0
     while batch := list(islice(stream, BATCH)):
         texts = [
-            (first + place, 1 << TASKS.index(task), unicodedata.normalize("NFC", text))
+            (first + place, 1 << TASKS.index(task), SPLIT_NOT.sub("", unicodedata.normalize("NFC", text)))
             for place, (task, example) in enumerate(batch) for text in example.texts
         ]
         facts, keys, prefixes, lengths = hash_pieces(pa.array([text for *_, text in texts]), ngram, minimum)

@@ -91,12 +91,12 @@ def _share_train(
 def _choose(
     name: str, task: TableTask, places: Sequence[Place], file: str, alone: bool
 ) -> tuple[Path, str] | None:
-    """(location, member) of a file name: below a folder (or in a zip) named after the task, else the topmost."""
+    """(location, member) of a file name: in a folder or zip of the task's name, or a file of it; else the topmost."""
     hits = [
         (place.location, member)
         for place in places for member in place.members if PurePosixPath(member).name.lower() == file.lower()
     ]
-    own = [hit for hit in hits if _folders(*hit) & {_plain(folder) for folder in (name, *task.folders)}]
+    own = [hit for hit in hits if _names(*hit) & {_plain(folder) for folder in (name, *task.folders)}]
     if not own and alone:
         top = min((len(PurePosixPath(member).parts) for _, member in hits), default=0)
         own = [hit for hit in hits if len(PurePosixPath(hit[1]).parts) == top]
@@ -108,9 +108,9 @@ def _choose(
     return own[0] if own else None
 
 
-def _folders(location: Path, member: str) -> set[str]:
+def _names(location: Path, member: str) -> set[str]:
     place = [location.stem if location.is_file() else location.name]
-    return {_plain(part) for part in (*place, *PurePosixPath(member).parts[:-1])}
+    return {_plain(part) for part in (*place, *PurePosixPath(member).parent.parts, PurePosixPath(member).stem)}
 
 
 def _plain(name: str) -> str:

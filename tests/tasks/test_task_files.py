@@ -135,6 +135,7 @@ ROWS: list[tuple[str, str, tuple[str, ...], Example]] = [
     ("wnli", "WNLI/dev.tsv", ("index|sentence1|sentence2|label", "4|A|B|1"),
      Sentences("4", "dev", ("A", "B"), "entailment")),
     ("ax", "diagnostic/diagnostic.tsv", ("index|sentence1|sentence2", "4|A|B"), Sentences("4", "test", ("A", "B"))),
+    ("ax", "AX.tsv", ("index|sentence1|sentence2", "4|A|B"), Sentences("4", "test", ("A", "B"))),
     ("ax", "AX/diagnostic-full.tsv",
      ("Lexical Semantics|Predicate-Argument Structure|Logic|Knowledge|Domain|Premise|Hypothesis|Label",
       "|||World knowledge|News|A|B|neutral"),
@@ -266,6 +267,16 @@ def test_what_is_missing_or_could_be_two_things_is_an_error_with_a_cure(tmp_path
     (tmp_path / "SST-2.zip").write_bytes(b"no zip")
     with pytest.raises(InputError, match=r"SST-2.zip: expected a zip"):
         find_files("sst2", tmp_path, ("dev",))
+
+
+def test_a_file_of_a_task_may_lie_beside_the_folders_of_the_others(tmp_path: Path) -> None:
+    for entry in GLUE.values():
+        for names in entry.files.values():
+            write(tmp_path / entry.folders[0] / names[0], "")
+    (tmp_path / "AX" / "diagnostic-full.tsv").rename(tmp_path / "AX.tsv")
+    found = find_files("glue", tmp_path, SPLITS)
+    assert [file.member for file in found if file.task == "ax"] == ["AX.tsv"]
+    assert {file.task for file in found} == set(GLUE)
 
 
 def test_splits_that_were_never_published_are_passed_over(tmp_path: Path) -> None:

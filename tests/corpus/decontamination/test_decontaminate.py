@@ -183,6 +183,14 @@ def test_rewrapped_text_has_the_same_score(tmp_path: Path, evaluate: Any, change
     assert facts["documents_cut"] == 1
 
 
+def test_examples_are_compared_as_a_cleaned_corpus_has_them(tmp_path: Path, evaluate: Any) -> None:
+    """In NFC, and with the n't in its place that tokenized sets split off."""
+    text = "the café did not open and nobody didn't know why it wouldn't do so"
+    evaluation, _, config = evaluate([text.replace("é", "e\u0301").replace("n't", " n't")])
+    corpus = Corpus(tmp_path / "work", [[f"{FILLER} {text} {FILLER}"]])
+    assert corpus.decontaminate(evaluation, config).receipts[0].result["cut"] == {"rte": 1}
+
+
 def test_a_match_is_cut_out_with_200_characters_on_each_side(tmp_path: Path, evaluate: Any) -> None:
     """The window is at least that wide and ends at words; the document is left in two pieces."""
     evaluation, _, config = evaluate([PROSE])

@@ -42,7 +42,7 @@ TABLES = ("keys", "lengths", "tasks", "bitmap", "prefixes", "masks", "pieces", "
 EXAMPLES = "examples.arrow"
 EXAMPLE_SCHEMA = pa.schema([("task", pa.string()), ("split", pa.string()), ("id", pa.string())])
 BATCH = 4096  # examples
-SPLIT_NOT = re.compile(r"(?<=\w) +(?=n['\u2019]t\b)", re.IGNORECASE)  # "do n't"; other clitics are words of their own anyway
+SPLIT_NOT = re.compile(r"(?<=\w) +(?=n['\u2019]t\b)", re.IGNORECASE)  # "do n't"; 's is a word either way
 
 
 @dataclass(frozen=True)

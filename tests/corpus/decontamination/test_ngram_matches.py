@@ -24,7 +24,7 @@ from rbt.corpus.ngram_matches import (
 from rbt.rng import mix64
 
 VOCABULARY = ["a", "B", "é", "中", "カ", "กำ", "x_y", "_", "½", "Σς", "İ", "don't", "한국", "e\u0301", "😀",
-              "\U00020000"]  # fmt: skip
+              "\U00020000", "ก\u0e34", "カ\u3099"]  # fmt: skip
 SPACES = [" ", "  ", "\n", "\t", ", ", "\u00a0", "\n\n", ". ", "\u2028", "-"]
 texts = st.lists(st.sampled_from([*VOCABULARY, *SPACES]), max_size=40).map("".join)
 
@@ -129,8 +129,9 @@ def test_v15_cuts_are_those_of_marking_characters_and_never_inside_a_code_point(
     words = reference.words(text)
     if not words:
         return
-    chosen = sorted(draw.draw(st.sets(st.integers(0, len(words) - 1), min_size=1, max_size=4)))
-    spans = [(words[place][1], words[min(place + 1, len(words) - 1)][2]) for place in chosen]
+    chosen = st.tuples(st.integers(0, len(words) - 1), st.integers(0, 6))  # a word, and how many more
+    spans = [(words[place][1], words[min(place + more, len(words) - 1)][2])
+             for place, more in sorted(draw.draw(st.sets(chosen, min_size=1, max_size=4)))]  # fmt: skip
     data = np.frombuffer(b"ab " + text.encode() + b" cd", np.uint8)
     in_bytes = np.array([[3 + byte_place(text, place) for place in span] for span in spans], np.int64).T.copy()
     pieces, cuts = plan_cuts(data, 3, len(data) - 3, in_bytes, window, minimum, kinds_table())
@@ -153,6 +154,7 @@ def test_v15_cuts_are_those_of_marking_characters_and_never_inside_a_code_point(
         ("漢字ship漢字", "ship", 0, "漢字\n\n漢字"),
         ("漢字ship漢字", "ship", 1, "漢\n\n字"),
         ("กำ ship", "ship", 0, "กำ"),
+        ("กก\u0e34\u0e34xship", "ship", 2, "ก"),
     ],
 )
 def test_a_cut_ends_at_borders_of_words_and_leaves_a_blank_line(

@@ -165,3 +165,11 @@ def test_a_cut_ends_at_borders_of_words_and_leaves_a_blank_line(
     spans = np.array([[start], [start + len(word)]], np.int64)
     _, cuts = plan_cuts(data, 0, len(data), spans, window, 0, kinds_table())
     assert cut_texts(pa.array([text]), np.zeros(cuts.shape[1], np.int64), cuts).to_pylist() == [expected]
+
+
+def test_a_span_within_another_changes_no_cut() -> None:
+    data = np.frombuffer(b"one two three four five six seven", np.uint8)
+    for inner in ((8, 13), (8, 18), (4, 7)):
+        spans = np.array([[4, 4, inner[0]], [7, 23, inner[1]]], np.int64)
+        pieces, cuts = plan_cuts(data, 0, len(data), spans, 0, 0, kinds_table())
+        assert (pieces, cuts.tolist()) == (2, [[3], [24]])

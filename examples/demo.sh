@@ -21,6 +21,7 @@ Built in $demo/: corpus/ (Arrow parts), tokenizer/, packed/ (tokens and index), 
 Try next, in that folder:
   rbt corpus show --random 1               a document
   rbt corpus why wikipedia:241             why a document is not in the corpus
+  rbt corpus duplicates                    removed duplicates beside what was kept
   rbt pack --format doc-sentences          another format over the same tokens
   rbt pretrain --set schedule.max_steps=5000 --out longer
 and docs/reproduce.md for the paper's recipe.

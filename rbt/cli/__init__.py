@@ -1,8 +1,8 @@
 """The command line: parse, call, report. Everything heavy is imported inside the command that needs it.
 
     options.py    what commands share       corpus.py     rbt corpus ...
-    project.py    rbt init, rbt verify      packing.py    rbt bpe ..., rbt pack
-                                            training.py   rbt pretrain, export, fill-mask
+    project.py    rbt init, rbt verify      duplicates.py rbt corpus duplicates, rbt corpus curve
+    packing.py    rbt bpe ..., rbt pack     training.py   rbt pretrain, export, fill-mask
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import click
 
 from rbt import __version__
 from rbt.cli.corpus import corpus
+from rbt.cli.duplicates import curve, duplicates
 from rbt.cli.options import CONTEXT, RbtGroup
 from rbt.cli.packing import bpe, pack
 from rbt.cli.project import init, verify
@@ -32,5 +33,7 @@ def main() -> None:
     """
 
 
+for command in (duplicates, curve):
+    corpus.add_command(command)
 for command in (init, corpus, bpe, pack, pretrain, export, fill_mask, verify):  # in the order of the work
     main.add_command(command)

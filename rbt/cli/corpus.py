@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rbt.cli.options import FOLDER, RbtGroup, common, say, work_options
+from rbt.cli.options import FOLDER, RbtGroup, common, engine_options, say, work_options
 from rbt.config import Recipe
 from rbt.errors import ConfigError, RbtError
 
 if TYPE_CHECKING:
     from rbt.manifest import Manifest
+
+
+AGAINST = click.option(
+    "--against", type=FOLDER, multiple=True, metavar="CORPUS",
+    help="Drop duplicates of what another corpus holds too. Repeatable.",
+)
 
 
 @click.group(cls=RbtGroup)
@@ -22,15 +28,39 @@ def corpus() -> None:
 
 @corpus.command(epilog="Example: rbt corpus build --set clean.minimum_characters=500 --workers 8")
 @click.option("--out", type=FOLDER, default="corpus", show_default=True, help="Folder of the corpus.")
+@AGAINST
 @work_options
 @common
-def build(out: Path, engine: str, workers: int, replace: bool, recipe: Recipe, quiet: bool) -> None:
+def build(
+    out: Path, against: tuple[Path, ...], engine: str, workers: int, replace: bool, recipe: Recipe, quiet: bool
+) -> None:
     """Ingest, clean and deduplicate the recipe's sources into Arrow parts."""
     from rbt.corpus.build import build_corpus
     from rbt.corpus.summary import corpus_summary
     from rbt.engine import make_engine
 
-    manifest = build_corpus(recipe, out, make_engine(engine, workers), replace=replace)
+    manifest = build_corpus(recipe, out, make_engine(engine, workers), replace=replace, against=against)
+    say(quiet, *corpus_summary(out, manifest))
+
+
+@corpus.command(epilog="Example: rbt corpus add --recipe more.toml --corpus corpus")
+@click.option("--corpus", "folder", type=FOLDER, default="corpus", show_default=True, help="Folder of the corpus.")
+@AGAINST
+@engine_options
+@common
+def add(
+    folder: Path, against: tuple[Path, ...], engine: str, workers: int, recipe: Recipe, quiet: bool
+) -> None:
+    """Append the recipe's sources to a finished corpus.
+
+    They are deduplicated against themselves and the corpus, whose parts stay as they are; what is kept is what one
+    build keeps that lists the old sources and then the new.
+    """
+    from rbt.corpus.build import add_generation
+    from rbt.corpus.summary import corpus_summary
+    from rbt.engine import make_engine
+
+    out, manifest = add_generation(recipe, folder, make_engine(engine, workers), against=against)
     say(quiet, *corpus_summary(out, manifest))
 
 
@@ -171,8 +201,9 @@ def why(document_id: str, folder: Path, recipe: Recipe, quiet: bool) -> None:
 
 def removal_in_words(row: dict[str, Any]) -> str:
     """A row of removed.arrow as a phrase."""
-    if row["rule"] == "exact_duplicate":
-        return f"exact_duplicate of {row['kept_id']}"
-    if row["kept_id"]:
-        return f"{row['rule']} of {row['kept_id']} (Jaccard {row['jaccard']:.3f}, threshold {row['threshold']})"
+    kept = row["kept_id"] + (f" in corpus {row['kept_in']}" if row["kept_in"] else "")
+    if row["rule"].startswith("exact_duplicate"):
+        return f"{row['rule']} of {kept}"
+    if kept:
+        return f"{row['rule']} of {kept} (Jaccard {row['jaccard']:.3f}, threshold {row['threshold']})"
     return f"{row['rule']}" + (f" ({row['value']}; asked for {row['threshold']})" if row["value"] else "")

@@ -83,6 +83,11 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
 def work_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add --engine, --workers and --replace."""
     command = click.option("--replace", is_flag=True, help="Rebuild an output made from another recipe.")(command)
+    return engine_options(command)
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --engine and --workers."""
     command = click.option("--workers", default=0, help="Processes; 0 = one a core.", show_default=True)(command)
     return click.option(
         "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="Where tasks run."

@@ -158,3 +158,5 @@ class DeduplicateConfig:
     bands: int = 20
     rows: int = 6
     group_limit: int = 50  # a band group's members meet at most its first so many by priority
+    paragraphs: bool = False  # cut paragraphs that an earlier document has, before documents are compared
+    paragraph_words: int = 8  # shorter paragraphs are never cut

@@ -21,10 +21,11 @@ from rbt.config import to_dataclass, to_table
 from rbt.corpus.config import DecontaminateConfig
 from rbt.corpus.cut_rule import kinds_table, plan_cuts
 from rbt.corpus.cuts import cut_sizes
-from rbt.corpus.dedup.arrays import Int64, is_member
+from rbt.corpus.dedup.arrays import Int64
 from rbt.corpus.dedup.shingles import string_buffers
 from rbt.corpus.evaluation import Evaluation, open_evaluation
 from rbt.corpus.ngram_matches import find_ngrams, word_places
+from rbt.corpus.passed import Passed
 from rbt.formats import document, removals
 from rbt.formats.arrays import Array, write_array
 from rbt.formats.parts import open_file
@@ -36,20 +37,19 @@ STAGE, RULE = "decontaminate", "contaminated"
 
 
 def cut_task(
-    part: Receipt, rows: Receipt, hits: Receipt, source: str, work: Path, evaluation: Evaluation,
-    config: DecontaminateConfig, common: Path, common_hash: str,
+    part: Passed, hits: Receipt, folder: Path, evaluation: Evaluation, config: DecontaminateConfig, common: Path,
+    common_hash: str,
 ) -> Task:
-    """The task of one ingested part, from the receipts of its ingest, filter and first pass."""
+    """The task of one part. `hits`: the receipt of its first pass, whose files are in `folder`."""
     payload = {
-        "part": part.files[0].hash, "rows": rows.files[0].hash, "hits": hits.files[1].hash, "source": source,
+        "part": part.hashes, "sizes": part.sizes_hash, "hits": hits.files[1].hash, "source": part.source,
         "ngrams": list(evaluation.hashes), "common": common_hash, "rule": rule_table(config),
     }
     context = {
-        "part": str(work / "ingest" / part.files[0].path), "rows": str(work / "filter" / rows.files[0].path),
-        "bytes": str(work / "filter" / rows.files[1].path), "hits": str(work / "match" / hits.files[1].path),
-        "common": str(common), **evaluation.place(),
+        "part": str(part.part), "rows": str(part.rows), "bytes": str(part.sizes), "common": str(common),
+        "hits": str(folder / hits.files[1].path), **evaluation.place(),
     }
-    return Task(part.task, payload, size=max(rows.result["documents"], 1), context=context)
+    return Task(part.name, payload, size=max(part.documents, 1), context=context)
 
 
 def rule_table(config: DecontaminateConfig) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _decided(task: Task) -> Iterator[_Document]:
     for batch, first, rows in _hit_batches(task):
         texts = batch.column("text")
         found = find_ngrams(texts, rows, evaluation.ngrams)
-        found = found[:, ~is_member(found[2], common)]
+        found = found[:, ~np.isin(found[2], common)]
         for row in np.unique(found[0]).tolist():
             _, words, ngrams = found[:, found[0] == row]
             item = _decide(texts, row, words, ngrams, evaluation, rule)

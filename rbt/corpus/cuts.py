@@ -1,6 +1,6 @@
-"""Documents as they are written: with the cuts of decontamination made.
+"""Documents as they are written: with the cuts of decontamination and of shared paragraphs made.
 
-    <task>.arrow, <task>.cuts.npy ──read_cut──> batches of documents, column `text` cut
+    <task>.arrow, <task>.cuts.npy ... ──read_cut──> batches of documents, column `text` cut
 
 A cuts file is int64 (3, n): row in the part, start and stop in bytes of the text, ascending; the cuts of a text are
 disjoint and apart, and lie between characters. What a cut inside a text leaves on its two sides is joined by a blank
@@ -9,7 +9,7 @@ line, as paragraphs are; a cut at an end leaves nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +24,29 @@ from rbt.kernels import kernel
 LINE_FEED, JOINT_BYTES = 10, 2
 
 
-def read_cut(path: Path, cuts: Path | None) -> Iterator[pa.RecordBatch]:
-    """The batches of an ingested part with its cuts made; as they are where `cuts` is None or a batch has none.
+def read_cut(path: Path, cuts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    """The batches of an ingested part with the cuts of each file made, one file after the other.
 
     Raises ArtefactError where the cuts are of another part.
     """
-    places = np.empty((3, 0), np.int64) if cuts is None else open_array(cuts)
+    batches = read_batches(path)
+    for file in cuts:
+        batches = _make_cuts(batches, file)
+    return batches
+
+
+def _make_cuts(batches: Iterator[pa.RecordBatch], file: Path) -> Iterator[pa.RecordBatch]:
+    """The batches with a file's cuts made; a batch that has none passes as it is."""
+    places = open_array(file)
     first = used = 0
-    for batch in read_batches(path):
+    for batch in batches:
         low, high = np.searchsorted(places[0], [first, first + batch.num_rows])
-        if low < high:
-            batch = cut_batch(batch, places[0, low:high] - first, places[1:, low:high])
+        yield cut_batch(batch, places[0, low:high] - first, places[1:, low:high]) if low < high else batch
         used += int(high - low)
         first += batch.num_rows
-        yield batch
     if used != places.shape[1]:
         raise ArtefactError(
-            f"expected cuts in rows below {first}", path=cuts, found=f"row {places[0, -1]}",
+            f"expected cuts in rows below {first}", path=file, found=f"row {places[0, -1]}",
             cure="delete the work folder and run again",
         )
 

@@ -17,7 +17,7 @@ reads the batches with such rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from rbt.corpus.dedup.arrays import Int64
 from rbt.corpus.dedup.shingles import string_buffers
 from rbt.corpus.evaluation import Evaluation, open_evaluation
 from rbt.corpus.ngram_matches import find_ngrams
+from rbt.corpus.passed import Passed
 from rbt.engine import Engine
 from rbt.formats.arrays import write_array
 from rbt.formats.parts import read_batches
@@ -43,23 +44,25 @@ COMMON = "common.npy"
 
 @dataclass(frozen=True)
 class Decontaminated:
-    """What decontamination leaves: receipts of the second pass (files: rows, bytes, removed, cuts; results `documents`,
-    and `cut` and `dropped` by task), and for each n-gram the documents of this build and those of all generations."""
+    """What decontamination leaves: the parts; receipts of the second pass (results `documents`, and `cut` and `dropped`
+    by task); and for each n-gram the documents of this build, and those of all generations."""
 
+    passed: list[Passed]
     receipts: list[Receipt]
     documents: Int64  # (n-grams,)
     total: Int64  # (n-grams,)
 
 
 def decontaminate_parts(
-    ingested: Sequence[Receipt], filtered: Sequence[Receipt], sources: Sequence[str], work: Path,
-    evaluation: Evaluation, config: DecontaminateConfig, engine: Engine, older: Sequence[Path] = (),
+    passed: Sequence[Passed], work: Path, evaluation: Evaluation, config: DecontaminateConfig, engine: Engine,
+    older: Sequence[Path] = (),
 ) -> Decontaminated:
-    """Decontaminate what the filter kept of all ingested parts in WORK/ingest (`sources`: the source of each).
+    """Decontaminate what passed the filter, in parts that nothing was cut out of yet.
 
     `older` are the `contamination.arrow` of older generations: their documents count, their text is not touched.
     """
-    matched = match_parts(ingested, filtered, work, evaluation, engine)
+    assert not any(part.cuts for part in passed)
+    matched = match_parts(passed, work, evaluation, engine)
     documents = np.zeros(len(evaluation.ngrams.keys), np.int64)
     for receipt in matched:
         ngrams, counts = np.load(work / MATCH / receipt.files[0].path)
@@ -68,28 +71,31 @@ def decontaminate_parts(
     common = work / STAGE / COMMON
     write_array(common, np.flatnonzero(total > config.maximum_documents))
     tasks = [
-        cut_matches.cut_task(part, rows, hits, source, work, evaluation, config, common, hash_file(common))
-        for part, rows, hits, source in zip(ingested, filtered, matched, sources, strict=True)
+        cut_matches.cut_task(part, hits, work / MATCH, evaluation, config, common, hash_file(common))
+        for part, hits in zip(passed, matched, strict=True)
     ]
     receipts = run_tasks(STAGE, VERSION, {}, tasks, cut_matches.cut_part, work / STAGE, engine, unit="document")
-    return Decontaminated(receipts, documents, total)
+    left = [_left(part, receipt, work / STAGE) for part, receipt in zip(passed, receipts, strict=True)]
+    return Decontaminated(left, receipts, documents, total)
 
 
-def match_parts(
-    ingested: Sequence[Receipt], filtered: Sequence[Receipt], work: Path, evaluation: Evaluation, engine: Engine
-) -> list[Receipt]:
+def _left(part: Passed, receipt: Receipt, folder: Path) -> Passed:
+    rows, sizes, removed, cuts = receipt.files
+    return replace(
+        part, rows=folder / rows.path, rows_hash=rows.hash, sizes=folder / sizes.path, sizes_hash=sizes.hash,
+        cuts=((folder / cuts.path, cuts.hash),), removed=(*part.removed, folder / removed.path),
+    )
+
+
+def match_parts(passed: Sequence[Passed], work: Path, evaluation: Evaluation, engine: Engine) -> list[Receipt]:
     """The first pass over all parts; receipts in order. Files: `<task>.counts.npy`, int64 (2, n) of n-gram and
     documents; `<task>.hits.npy`, int64 (3, n) of batch, its first row, and a row of the part that has a match."""
     tasks = [
         Task(
-            part.task, {"part": part.files[0].hash, "rows": rows.files[0].hash, "ngrams": list(evaluation.hashes)},
-            size=max(part.result["bytes"], 1),
-            context={
-                "part": str(work / "ingest" / part.files[0].path), "rows": str(work / "filter" / rows.files[0].path),
-                **evaluation.place(),
-            },
+            part.name, {"part": part.hashes, "ngrams": list(evaluation.hashes)}, size=max(part.bytes, 1),
+            context={"part": str(part.part), "rows": str(part.rows), **evaluation.place()},
         )
-        for part, rows in zip(ingested, filtered, strict=True)
+        for part in passed
     ]
     return run_tasks(MATCH, VERSION, {}, tasks, match_part, work / MATCH, engine, unit="B")
 

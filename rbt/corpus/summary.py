@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rbt.formats.audit import RULES
 from rbt.manifest import Manifest
 
 
@@ -34,7 +35,7 @@ def corpus_summary(out: Path, manifest: Manifest) -> list[str]:
     facts = manifest.facts
     total = f"{facts['documents']:,} documents, {facts['bytes'] / 1e6:,.2f} MB of text in {len(facts['parts'])} part(s)"
     return [
-        *ledger_table(manifest), *against_the_paper(manifest),
+        *ledger_table(manifest), *audit_line(manifest), *against_the_paper(manifest),
         f"{out}: {total}; every record is accounted for in {out / 'ledger.json'}",
     ]
 
@@ -55,6 +56,23 @@ def ledger_table(manifest: Manifest) -> list[str]:
             f"{source:<14}{rows[0].incoming.documents:>9,}{kept.documents:>9,}{kept.bytes / 1e6:>10,.2f}  {words}"
         )
     return lines
+
+
+def audit_line(manifest: Manifest) -> list[str]:
+    """How many of deduplication's removals were looked at again, and how many are right; nothing where it has none."""
+    rows = [(source, row) for stage, source, row in manifest.ledger if stage == "deduplicate"]
+    counts = next((row.other for source, row in rows if not source), {})
+    if "precision_sampled" not in counts:
+        return []
+    total = sum(
+        row.dropped[rule].documents for _, row in rows for rule in RULES if rule in row.dropped
+    )
+    sampled, right = counts["precision_sampled"], counts["precision_confirmed"]
+    line = f"deduplication: {sampled:,} of {total:,} removals looked at again: {right:,} right"
+    if sampled < total:
+        lower = f"{counts['precision_lower_ppm'] // 100 / 1e4:.4f}".removeprefix("0")
+        line += f" (precision at least {lower}, 95 % interval)"
+    return [line]
 
 
 def against_the_paper(manifest: Manifest) -> list[str]:

@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rbt.corpus.dedup.sign import SIGNATURE_SCHEMA
+from rbt.corpus.cuts import read_cut
+from rbt.corpus.dedup.collect import DUPLICATE_ID, REMOVAL_SCHEMA
 from rbt.engine import Engine
-from rbt.formats.document import SCHEMA
-from rbt.formats.parts import part_name, read_batches, rebatch, text_bytes, write_part, write_table
+from rbt.formats import signatures
+from rbt.formats.parts import open_table, part_name, read_batches, rebatch, text_bytes, write_part, write_table
 from rbt.ledger import Ledger
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
-STAGE, VERSION = "write", 1
-SIGNATURES = "signatures"
+STAGE, VERSION = "write", 2
 Int64 = npt.NDArray[np.int64]
 
 
@@ -40,25 +40,28 @@ class Selected:
     sizes: Path  # .npy, their text bytes
     signatures: Path  # one line a row of `rows`
     removals: Path  # column `row`: rows that deduplication removed
-    hashes: tuple[str, ...]  # of part, rows, signatures, removals
+    cuts: tuple[Path, ...]  # what is cut out of the texts
+    hashes: tuple[str, ...]  # of part, rows, cuts, signatures, removals
 
     def kept(self) -> tuple[Int64, Int64]:
         """(places in `rows` that are kept, their text bytes), both int64 ascending by place."""
         rows, sizes = np.load(self.rows), np.load(self.sizes)
-        removed = pa.ipc.open_file(pa.memory_map(str(self.removals))).read_all().column("row").to_numpy()
-        places = np.flatnonzero(~np.isin(rows, removed)).astype(np.int64)
+        removed = open_table(self.removals, REMOVAL_SCHEMA).column("row").to_numpy()
+        places = np.flatnonzero(~np.isin(rows, removed, assume_unique=True)).astype(np.int64)
         return places, sizes[places]
 
     def table(self) -> dict[str, Any]:
         """As JSON, for a task's context."""
-        texts = {key: str(value) for key, value in vars(self).items() if key != "hashes"}
-        return {**texts, "hashes": list(self.hashes)}
+        lists = ("hashes", "cuts")
+        texts = {key: str(value) for key, value in vars(self).items() if key not in lists}
+        return {**texts, "hashes": list(self.hashes), "cuts": [str(path) for path in self.cuts]}
 
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> Selected:
         """Read back what `table` wrote."""
         paths = {key: Path(table[key]) for key in ("part", "rows", "sizes", "signatures", "removals")}
-        return cls(table["task"], table["source"], hashes=tuple(table["hashes"]), **paths)
+        cuts = tuple(Path(path) for path in table["cuts"])
+        return cls(table["task"], table["source"], cuts=cuts, hashes=tuple(table["hashes"]), **paths)
 
 
 @dataclass(frozen=True)
@@ -110,18 +113,18 @@ def write_one(task: Task, out: Path) -> TaskOutput:
     ]
     ledger = Ledger()
     write_part(out / task.name, _documents(stretches, ledger))
-    signatures = f"{SIGNATURES}/{task.name}"
-    write_table(out / signatures, rebatch(_signatures(stretches)), SIGNATURE_SCHEMA)
+    signed = f"{signatures.FOLDER}/{task.name}"
+    write_table(out / signed, rebatch(_signatures(stretches)), signatures.SCHEMA)
     total = [row.outgoing for _, _, row in ledger]
     result = {"documents": sum(amount.documents for amount in total), "bytes": sum(amount.bytes for amount in total)}
-    return TaskOutput([task.name, signatures], ledger, result)
+    return TaskOutput([task.name, signed], ledger, result)
 
 
 def _documents(stretches: Sequence[Stretch], ledger: Ledger) -> Iterator[pa.RecordBatch]:
     for stretch in stretches:
         places, _ = stretch.selected.kept()
         rows = np.load(stretch.selected.rows)[places[stretch.start : stretch.stop]]
-        for batch in take_rows(stretch.selected.part, rows):
+        for batch in take_rows(read_cut(stretch.selected.part, stretch.selected.cuts), rows):
             size = int(pa.compute.sum(text_bytes(batch.column("text"))).as_py())
             row = ledger.row("parts", stretch.selected.source)
             row.take(size, batch.num_rows)
@@ -129,10 +132,10 @@ def _documents(stretches: Sequence[Stretch], ledger: Ledger) -> Iterator[pa.Reco
             yield batch
 
 
-def take_rows(path: Path, rows: Int64, schema: pa.Schema = SCHEMA) -> Iterator[pa.RecordBatch]:
+def take_rows(batches: Iterator[pa.RecordBatch], rows: Int64) -> Iterator[pa.RecordBatch]:
     """The given rows (ascending) of an Arrow file, batch by batch."""
     first = 0
-    for batch in read_batches(path, schema):
+    for batch in batches:
         if not len(rows) or first > rows[-1]:
             return  # the parts of one large file would otherwise each read it to its end
         low, high = np.searchsorted(rows, [first, first + batch.num_rows])
@@ -141,20 +144,31 @@ def take_rows(path: Path, rows: Int64, schema: pa.Schema = SCHEMA) -> Iterator[p
         first += batch.num_rows
 
 
-def write_removed_signatures(selected: Sequence[Selected], path: Path) -> None:
-    """Write the signatures of what deduplication removed: a band group counts these too among its first members, so
-    that data added later meets the same documents as in one build."""
+def write_removed_signatures(selected: Sequence[Selected], others: int, path: Path) -> None:
+    """Write the signatures of what deduplication removed as a duplicate, and for what: data added later finds its ids
+    taken, its texts known, and the same first members in its band groups as in one build.
+
+    `others`: how many numbers other corpora took in this run. A document that was dropped for its id is not there.
+    """
 
     def batches() -> Iterator[pa.RecordBatch]:
         for item in selected:
-            places, _ = item.kept()
-            gone = np.setdiff1d(np.arange(len(np.load(item.rows))), places)
-            yield from take_rows(item.signatures, gone, SIGNATURE_SCHEMA)
+            removed = open_table(item.removals, REMOVAL_SCHEMA)
+            removed = removed.filter(pa.compute.not_equal(removed.column("rule"), DUPLICATE_ID))
+            places = np.searchsorted(np.load(item.rows), removed.column("row").to_numpy())
+            done = 0
+            for lines in take_rows(read_batches(item.signatures, signatures.SCHEMA), places):
+                part = removed.slice(done, lines.num_rows)
+                done += lines.num_rows
+                kept = np.maximum(part.column("kept_number").to_numpy() - others, -1)
+                columns = [*lines.columns, pa.array(kept), part.column("jaccard").combine_chunks()]
+                yield pa.RecordBatch.from_arrays(columns, schema=signatures.REMOVED_SCHEMA)
 
-    write_table(path, rebatch(batches()), SIGNATURE_SCHEMA)
+    write_table(path, rebatch(batches()), signatures.REMOVED_SCHEMA)
 
 
 def _signatures(stretches: Sequence[Stretch]) -> Iterator[pa.RecordBatch]:
     for stretch in stretches:
         places, _ = stretch.selected.kept()
-        yield from take_rows(stretch.selected.signatures, places[stretch.start : stretch.stop], SIGNATURE_SCHEMA)
+        lines = read_batches(stretch.selected.signatures, signatures.SCHEMA)
+        yield from take_rows(lines, places[stretch.start : stretch.stop])

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,8 +24,8 @@ from rbt.manifest import Manifest, is_artefact, read_manifest
 from rbt.rng import rng
 from rbt.storage import atomic_path
 
-KIND, VERSION = "corpus", 1
-MADE_BY = "rbt corpus build"
+KIND, VERSION = "corpus", 2
+MADE_BY, GROWN_BY = "rbt corpus build", "rbt corpus add"
 BATCH_BYTES = 4 << 20  # of text, so that a reader holds a few megabytes whatever the part's size
 BATCH_DOCUMENTS = 4096
 LEDGER = "ledger.json"
@@ -41,9 +42,11 @@ def text_bytes(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 @contextmanager
-def table_writer(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatchFileWriter]:
-    """A writer of an Arrow IPC file with zstd, which is there when the block succeeds."""
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
+def table_writer(
+    path: Path, schema: pa.Schema, compression: str | None = "zstd"
+) -> Iterator[pa.RecordBatchFileWriter]:
+    """A writer of an Arrow IPC file, which is there when the block succeeds."""
+    options = pa.ipc.IpcWriteOptions(compression=compression)
     with (
         atomic_path(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -135,10 +138,11 @@ class Corpus:
         """Identity of the newest generation, which names its parents."""
         return self.manifests[-1].fingerprint
 
-    def parts(self) -> list[Part]:
-        """All parts in document order."""
+    def parts(self, generations: Iterable[int] | None = None) -> list[Part]:
+        """The parts of some generations (default: all) in document order."""
         parts = []
-        for folder, manifest in zip(self.folders, self.manifests, strict=True):
+        for generation in range(len(self.folders)) if generations is None else generations:
+            folder, manifest = self.folders[generation], self.manifests[generation]
             hashes = {record.path: record.hash for record in manifest.files}
             for fact in manifest.facts["parts"]:
                 name = fact["path"]
@@ -162,11 +166,28 @@ class Corpus:
         return [folder / "removed.arrow" for folder in self.folders]
 
 
+def generation_name(number: int) -> str:
+    """Folder name of a later generation."""
+    return f"generation-{number:04d}"
+
+
 def open_corpus(folder: Path) -> Corpus:
-    """Open a finished corpus. Raises ArtefactError where there is none."""
+    """Open a finished corpus with all its generations. Raises ArtefactError where there is none, or one is missing."""
     root = read_manifest(folder, KIND, VERSION, MADE_BY)
+    if root.facts["generation"]:
+        raise ArtefactError(
+            "expected the folder of a corpus", path=folder, found=f"its generation {root.facts['generation']}",
+            cure="name the folder above it",
+        )
     folders = [folder, *sorted(path for path in folder.glob("generation-[0-9]*") if is_artefact(path))]
-    manifests = [root, *(read_manifest(path, KIND, VERSION, "rbt corpus add") for path in folders[1:])]
+    manifests = [root, *(read_manifest(path, KIND, VERSION, GROWN_BY) for path in folders[1:])]
+    for number, (before, manifest) in enumerate(pairwise(manifests), 1):
+        is_next = manifest.facts["generation"] == number and folders[number].name == generation_name(number)
+        if not is_next or manifest.inputs["parent"] != before.fingerprint:
+            raise ArtefactError(
+                f"expected generation {number}, grown from the one before it", path=folders[number],
+                found="one grown from another corpus", cure=f"delete it and run `{GROWN_BY}` again",
+            )
     return Corpus(folder, tuple(manifests), tuple(folders))
 
 

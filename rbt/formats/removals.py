@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
         ("value", pa.string()),  # what the document had ("es 0.99", "143")
         ("threshold", pa.string()),  # what was asked of it ("en 0.65", "200")
         ("kept_id", pa.string()),  # for duplicates: a document that was kept; else ""
+        ("kept_in", pa.string()),  # name of the other corpus that holds it; "": this one
         ("jaccard", pa.float64()),  # for duplicates: verified Jaccard similarity with it; else null
         ("bytes", pa.int64()),  # UTF-8 bytes of the text that went
     ]
@@ -29,12 +30,12 @@ SCHEMA = pa.schema(
 
 def removal(
     id: str, source: str, stage: str, rule: str, *, size: int, value: str = "", threshold: str = "",
-    kept_id: str = "", jaccard: float | None = None,
+    kept_id: str = "", kept_in: str = "", jaccard: float | None = None,
 ) -> dict[str, Any]:
     """One row."""
     return {
         "id": id, "source": source, "stage": stage, "rule": rule, "value": value, "threshold": threshold,
-        "kept_id": kept_id, "jaccard": jaccard, "bytes": size,
+        "kept_id": kept_id, "kept_in": kept_in, "jaccard": jaccard, "bytes": size,
     }
 
 

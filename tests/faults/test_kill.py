@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,37 @@ def test_v5_corpus_build_killed_with_so_many_tasks_done(tmp_path: Path, referenc
     finish(folder, *words)
     assert content(folder / "corpus") == content(reference / "corpus")
     assert {path: path.stat().st_mtime_ns for path in done} == done, "finished tasks were run again"
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose corpus was built without its last two sources; `more.toml` has these."""
+    folder = project(tmp_path_factory.mktemp("grown") / "project")
+    head, *sources = (folder / "rbt.toml").read_text().split("[[source]]")
+    tail = "[bpe]" + sources[-1].partition("[bpe]")[2]
+    sources[-1] = sources[-1].partition("[bpe]")[0]
+    (folder / "rbt.toml").write_text(head + "".join("[[source]]" + source for source in sources[:-2]) + tail)
+    (folder / "more.toml").write_text(head + "".join("[[source]]" + source for source in sources[-2:]) + tail)
+    finish(folder, "corpus", "build")
+    shutil.copytree(folder / "corpus", folder / "before")
+    finish(folder, "corpus", "add", "--recipe", "more.toml", "--workers", "1")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("finished", [0, 1, 9, 30])
+def test_v5_corpus_add_killed_with_so_many_tasks_done(tmp_path: Path, grown: Path, finished: int) -> None:
+    folder = project(tmp_path / "project")
+    shutil.copytree(grown / "before", folder / "corpus")
+    shutil.copyfile(grown / "more.toml", folder / "more.toml")
+    words = ("corpus", "add", "--recipe", "more.toml", "--workers", "2")
+    work = folder / "corpus" / "generation-0001" / "work"
+    assert kill_when(folder, words, lambda: work.exists() and len(receipts(work)) >= finished)
+    assert not (folder / "corpus" / "generation-0001" / "manifest.json").exists()
+    finish(folder, "verify", "corpus")
+    finish(folder, *words)
+    assert content(folder / "corpus") == content(grown / "corpus")
+    finish(folder, "verify", "corpus")
 
 
 @pytest.mark.slow

@@ -60,14 +60,15 @@ def test_a_file_that_is_cut_or_another_table_is_named(tmp_path: Path) -> None:
         list(read_batches(path))
 
 
-def make_corpus(folder: Path, edges: list[int]) -> parts.Corpus:
+def make_corpus(folder: Path, edges: list[int], parent: str = "") -> parts.Corpus:
     facts = []
     for number, (start, stop) in enumerate(pairwise(edges)):
         write_part(folder / parts.part_name(number), [batch(range(start, stop))])
         facts.append({"path": parts.part_name(number), "documents": stop - start, "bytes": 1})
     records = record_files(folder, [fact["path"] for fact in facts])
-    write_manifest(folder, Manifest("corpus", 1, "test", 1, {}, {}, records, {"parts": facts, "sources": {}}))
-    return parts.open_corpus(folder)
+    found = {"generation": int(bool(parent)), "parts": facts, "sources": {}}
+    write_manifest(folder, Manifest(parts.KIND, parts.VERSION, "test", 1, {}, {"parent": parent}, records, found))
+    return parts.open_corpus(folder.parent if parent else folder)
 
 
 def test_documents_drawn_at_random_are_those_of_the_whole_corpus(tmp_path: Path) -> None:
@@ -78,9 +79,8 @@ def test_documents_drawn_at_random_are_those_of_the_whole_corpus(tmp_path: Path)
 
 
 def test_generations_are_read_as_one_corpus(tmp_path: Path) -> None:
-    make_corpus(tmp_path, [0, 10])
-    make_corpus(tmp_path / "generation-0001", [10, 30])
-    corpus = parts.open_corpus(tmp_path)
+    parent = make_corpus(tmp_path, [0, 10]).fingerprint
+    corpus = make_corpus(tmp_path / "generation-0001", [10, 30], parent)
     assert corpus.documents() == 30
     assert [part.path.parent.name for part in corpus.parts()][-1] == "generation-0001"
     assert parts.find_document(corpus, "a:29") is not None

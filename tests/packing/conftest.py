@@ -28,7 +28,7 @@ def write_corpus(folder: Path, parts: Sequence[Sequence[tuple[str, str]]], input
     sources = {id.partition(":")[0]: {"has_documents": True} for part in parts for id, _ in part}
     manifest = Manifest(
         KIND, VERSION, "corpus build", 1, {}, {"raw": inputs}, record_files(folder, names),
-        {"sources": sources, "parts": facts},
+        {"generation": 0, "sources": sources, "parts": facts},
     )
     write_manifest(folder, manifest)
     return folder

@@ -1,4 +1,4 @@
-"""MinHash signatures and band keys of texts.
+"""MinHash signatures, band keys and hashes of texts.
 
     shingles uint64 ──low 32 bits──> affine permutations ──minimum──> uint32 (bands * rows,) ──hash──> uint64 (bands,)
 
@@ -9,6 +9,7 @@ at least one band key with probability 1 - (1 - s ** rows) ** bands.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,7 @@ from rbt.corpus.dedup.shingles import (
     UInt64,
     character_table,
     hash_shingles,
+    hash_text,
     hash_words,
     mix,
     string_buffers,
@@ -38,6 +40,8 @@ def permutations(number: int, seed: int) -> tuple[UInt32, UInt32]:
     """Parameters (a, b) of datasketch's affine32 permutations, uint32 (number,) each. Raises ConfigError."""
     if not 0 <= seed < 1 << 32:
         raise ConfigError("[corpus] seed: expected 0 to 4294967295 (MinHash seeds have 32 bits)", found=str(seed))
+    if not number:  # which datasketch refuses
+        return np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint32)
     from datasketch import MinHash
 
     a, b = MinHash(num_perm=number, seed=seed, scheme="affine32").permutations
@@ -87,7 +91,7 @@ def hash_bands(minima: UInt32, keys: UInt64) -> None:
 @kernel
 def _sign(
     data: UInt8, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64], table: UInt32, ngram: int,
-    a: UInt32, b: UInt32, minima: UInt32, keys: UInt64,
+    a: UInt32, b: UInt32, minima: UInt32, keys: UInt64, hashes: UInt64,
 ) -> None:
     longest = 0
     for document in range(len(starts)):
@@ -96,22 +100,31 @@ def _sign(
     shingles = np.empty(longest // 2 + 1, dtype=np.uint64)
     for document in range(len(starts)):
         count = hash_words(data, starts[document], stops[document], table, words)
+        hash_text(words, count, hashes[document])
+        if not keys.shape[1]:
+            continue
         count = hash_shingles(words, count, ngram, shingles)
         minimum_hashes(shingles, count, a, b, minima[document])
         hash_bands(minima[document], keys[document])
 
 
+@dataclass(frozen=True)
+class Signatures:
+    """Of n texts: minima uint32 (n, bands * rows), band keys uint64 (n, bands), text hashes uint64 (n, 2)."""
+
+    minima: UInt32
+    band_keys: UInt64
+    text_hashes: UInt64
+
+
 def sign_texts(
     texts: pa.Array, rows: npt.NDArray[np.int64], ngram: int, bands: int, rows_per_band: int, seed: int
-) -> tuple[UInt32, UInt64]:
-    """Sign the given rows of an Arrow string array.
-
-    Returns (minima uint32 (len(rows), bands * rows_per_band), band keys uint64 (len(rows), bands)).
-    """
+) -> Signatures:
+    """Sign the given rows of an Arrow string array; with no `bands`, only their text hashes are made."""
     data, offsets = string_buffers(texts)
     a, b = permutations(bands * rows_per_band, seed)
     minima = np.empty((len(rows), len(a)), dtype=np.uint32)
-    keys = np.empty((len(rows), bands), dtype=np.uint64)
+    keys, hashes = (np.empty((len(rows), width), dtype=np.uint64) for width in (bands, 2))
     starts, stops = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
-    _sign(data, starts, stops, character_table(), ngram, a, b, minima, keys)
-    return minima, keys
+    _sign(data, starts, stops, character_table(), ngram, a, b, minima, keys, hashes)
+    return Signatures(minima, keys, hashes)

@@ -1,6 +1,7 @@
 """Texts to shingles: from the bytes of an Arrow string array to 64-bit hashes of word n-grams, with no Python per word.
 
     UTF-8 bytes ──decode──> code points ──table──> words ──hash──> uint64 a word ──n-gram──> uint64 a shingle
+                                                                             └─all──> 128 bits a text
 
 Words are the runs of `\\w` of Python's `re` (letters, digits, numeric signs, underscore) in the text as it is, each
 lower-cased one code point at a time by Unicode's simple mapping (so a final sigma is a sigma, and the dotted capital
@@ -29,6 +30,7 @@ from rbt.kernels import inline_kernel, kernel
 UInt8 = npt.NDArray[np.uint8]
 UInt32 = npt.NDArray[np.uint32]
 UInt64 = npt.NDArray[np.uint64]
+Int64 = npt.NDArray[np.int64]
 
 UNICODE = 0x110000
 SURROGATES = range(0xD800, 0xE000)
@@ -37,6 +39,8 @@ UNSPACED_SCRIPTS = r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Scr
 WORD_BASIS = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits, over code points
 WORD_PRIME = np.uint64(0x00000100000001B3)
 SHINGLE_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: a change of one word always changes the sum below
+TEXT_BASIS = np.uint64(0xA0761D6478BD642F)
+TEXT_PRIME = np.uint64(0xE7037ED1A0B428DB)  # odd: multiplication loses nothing
 _POINT = np.uint32(0x1FFFFF)
 _REPLACEMENT = 0xFFFD  # stands for bytes that are no UTF-8; no word character
 
@@ -116,6 +120,22 @@ def hash_words(data: UInt8, start: int, stop: int, table: UInt32, words: UInt64)
 
 
 @kernel
+def hash_text(words: UInt64, count: int, hash: UInt64) -> None:
+    """The 128-bit hash of a text as the sequence of its `count` word hashes, into `hash` uint64 (2,): equal for texts
+    that differ in nothing but case, punctuation and white space.
+
+    first <- (first ^ word) * TEXT_PRIME and second <- second * SHINGLE_BASE + word, over the words, from TEXT_BASIS
+    and 0; then both are mixed with the number of words.
+    """
+    first, second = TEXT_BASIS, np.uint64(0)
+    for number in range(count):
+        first = (first ^ words[number]) * TEXT_PRIME
+        second = second * SHINGLE_BASE + words[number]
+    hash[0] = mix(first ^ np.uint64(count))
+    hash[1] = mix(second ^ np.uint64(count))
+
+
+@kernel
 def hash_shingles(words: UInt64, count: int, ngram: int, shingles: UInt64) -> int:
     """Hash the n-grams of `count` word hashes, in order and with repeats, into `shingles`; their number, at least 1.
 
@@ -134,11 +154,37 @@ def hash_shingles(words: UInt64, count: int, ngram: int, shingles: UInt64) -> in
 
 
 @kernel
-def _shingles(data: UInt8, start: int, stop: int, table: UInt32, ngram: int) -> UInt64:
-    words = np.empty((stop - start) // 2 + 1, dtype=np.uint64)
-    count = hash_words(data, start, stop, table, words)
-    shingles = np.empty(count + 1, dtype=np.uint64)
-    return shingles[: hash_shingles(words, count, ngram, shingles)]
+def _shingles(
+    data: UInt8, starts: Int64, stops: Int64, table: UInt32, ngram: int
+) -> tuple[UInt64, Int64]:
+    """The shingles of all texts, one text behind the other, and where each ends."""
+    room = longest = 0
+    for document in range(len(starts)):
+        longest = max(longest, stops[document] - starts[document])
+        room += (stops[document] - starts[document]) // 2 + 1
+    words = np.empty(longest // 2 + 1, dtype=np.uint64)
+    shingles = np.empty(room, dtype=np.uint64)
+    ends = np.empty(len(starts), dtype=np.int64)
+    done = 0
+    for document in range(len(starts)):
+        count = hash_words(data, starts[document], stops[document], table, words)
+        done += hash_shingles(words, count, ngram, shingles[done:])
+        ends[document] = done
+    return shingles[:done], ends
+
+
+@kernel
+def _drop_repeats(values: UInt64, ends: Int64) -> int:
+    """Of sorted stretches that stop at `ends`, move each value once to the front; `ends` follow. How many they are."""
+    done = start = 0
+    for stretch in range(len(ends)):
+        for place in range(start, ends[stretch]):
+            if place == start or values[place] != values[place - 1]:
+                values[done] = values[place]
+                done += 1
+        start = ends[stretch]
+        ends[stretch] = done
+    return done
 
 
 def string_buffers(texts: pa.Array) -> tuple[UInt8, npt.NDArray[Any]]:
@@ -150,18 +196,19 @@ def string_buffers(texts: pa.Array) -> tuple[UInt8, npt.NDArray[Any]]:
     return characters, ends[texts.offset : texts.offset + len(texts) + 1]
 
 
+def joined_shingle_sets(texts: pa.Array, ngram: int) -> tuple[UInt64, Int64]:
+    """The sorted set of shingle hashes of each text: (all of them one behind the other, uint64; their ends, int64)."""
+    data, offsets = string_buffers(texts)
+    edges = offsets.astype(np.int64)
+    values, ends = _shingles(data, edges[:-1], edges[1:], character_table(), ngram)
+    start = 0
+    for end in ends.tolist():
+        values[start:end].sort()  # numpy's sort is several times faster than what a kernel can do
+        start = end
+    return values[: _drop_repeats(values, ends)], ends
+
+
 def shingle_sets(texts: pa.Array, ngram: int) -> list[UInt64]:
     """The sorted set of shingle hashes of each text, uint64."""
-    data, offsets = string_buffers(texts)
-    table = character_table()
-    return [
-        _sorted_set(_shingles(data, int(start), int(stop), table, ngram))
-        for start, stop in pairwise(offsets)
-    ]
-
-
-def _sorted_set(values: UInt64) -> UInt64:
-    values.sort()  # numpy's `unique` goes through a hash table, which is five times slower here
-    is_new = np.ones(len(values), dtype=np.bool_)
-    is_new[1:] = values[1:] != values[:-1]
-    return values[is_new]
+    values, ends = joined_shingle_sets(texts, ngram)
+    return [values[start:end] for start, end in pairwise([0, *ends.tolist()])]

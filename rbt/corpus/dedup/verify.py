@@ -10,145 +10,72 @@ which the selection reads them, and equal pairs of several bands meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rbt.corpus.dedup.arrays import Int64, bounds, open_array, read_range
-from rbt.corpus.dedup.exact import Runs
-from rbt.corpus.dedup.lsh import sorted_pairs
-from rbt.corpus.dedup.shingles import UInt64, shingle_sets, table_fingerprint
-from rbt.corpus.dedup.sign import Ingested
+from rbt.corpus.dedup.arrays import Int64, bounds, chunk_ends, cut_ranges, gather, open_array, read_range
+from rbt.corpus.dedup.groups import Runs, sorted_pairs
+from rbt.corpus.dedup.inputs import Ingested, Known
+from rbt.corpus.dedup.sets import write_sets
+from rbt.corpus.dedup.shingles import UInt64
 from rbt.engine import Engine
-from rbt.formats.arrays import Array, write_array, write_joined
-from rbt.formats.parts import read_batches, write_table
+from rbt.formats.arrays import Array, write_array
+from rbt.formats.parts import write_table
 from rbt.kernels import kernel
 from rbt.manifest import fingerprint
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
-VERSION = 1
+VERSION = 2
 BUCKET_PAIRS = 1 << 21  # candidate pairs, repeats in several bands included
-SAMPLES = 1 << 20  # pairs looked at to cut the buckets
 SET_BYTES = 256 << 20  # of sets that a verifying task holds at a time
 EDGE_SCHEMA = pa.schema([("b", pa.int64()), ("a", pa.int64()), ("jaccard", pa.float64())])
 
 
 def verify(
-    ingested: Sequence[Ingested], pair_runs: Runs, ngram: int, threshold: float, folder: Path, engine: Engine
+    ingested: Sequence[Ingested], known: Known, known_receipts: Sequence[Receipt], pair_runs: Runs, ngram: int,
+    threshold: float, work: Path, engine: Engine,
 ) -> list[Receipt]:
-    """Verify all candidate pairs. Receipts in the order of b, with files `<bucket>.edges.arrow` in folder/verify and
+    """Verify all candidate pairs. Receipts in the order of b, with files `<bucket>.edges.arrow` in work/verify and
     results `candidates` (different pairs) and `edges`."""
     buckets = _bucket_tasks(pair_runs)
-    pairs = run_tasks("pairs", VERSION, {}, buckets, gather_pairs, folder / "pairs", engine, unit="bucket")
-    sets = _write_sets(ingested, pairs, ngram, folder, engine)
+    pairs = run_tasks("pairs", VERSION, {}, buckets, gather_pairs, work / "pairs", engine, unit="bucket")
+    sets = write_sets(ingested, known, known_receipts, pairs, ngram, work, engine)
     made_of = fingerprint([record.hash for receipt in sets for record in receipt.files])
-    files = [[str(folder / "sets" / record.path) for record in receipt.files] for receipt in sets]
+    files = [[str(work / "sets" / record.path) for record in receipt.files] for receipt in sets]
     tasks = [
         Task(
             receipt.task, {"pairs": receipt.files[0].hash, "sets": made_of, "bucket": bucket},
-            context={"pairs": str(folder / "pairs" / receipt.files[0].path), "sets": files, "threshold": threshold},
+            context={"pairs": str(work / "pairs" / receipt.files[0].path), "sets": files, "threshold": threshold},
         )
         for bucket, receipt in enumerate(pairs)
     ]
     config = {"threshold": threshold}
-    return run_tasks("verify", VERSION, config, tasks, verify_bucket, folder / "verify", engine, unit="bucket")
+    return run_tasks("verify", VERSION, config, tasks, verify_bucket, work / "verify", engine, unit="bucket")
 
 
 def _bucket_tasks(runs: Runs) -> list[Task]:
-    edges = cut_buckets([open_array(path)[0] for path, _ in runs])
+    ranges = cut_ranges([open_array(path)[0] for path, _ in runs], BUCKET_PAIRS)
     payload = {"runs": fingerprint([hash for _, hash in runs])}
     paths = [str(path) for path, _ in runs]
     return [
         Task(f"{number:05d}", {**payload, "low": low, "high": high}, context={"runs": paths})
-        for number, (low, high) in enumerate(pairwise(edges))
+        for number, (low, high) in enumerate(ranges)
     ]
-
-
-def cut_buckets(members: Sequence[Array]) -> list[int]:
-    """Edges of ranges of b that hold about BUCKET_PAIRS pairs each, from the ascending b of every run."""
-    total = sum(len(values) for values in members)
-    if not total:
-        return []
-    stride = max(1, total // SAMPLES)
-    sample = np.sort(np.concatenate([values[stride - 1 :: stride] for values in members]))
-    inner = np.unique(sample[BUCKET_PAIRS // stride :: max(1, BUCKET_PAIRS // stride)])
-    first = min(int(values[0]) for values in members if len(values))
-    last = max(int(values[-1]) for values in members if len(values))
-    return [first, *(int(edge) for edge in inner if edge > first), last + 1]  # an edge is some b: no range is empty
 
 
 def gather_pairs(task: Task, folder: Path) -> TaskOutput:
     """The task: the different pairs of a bucket, int64 (2, n), and the documents in them, int64 (1, m) ascending."""
     runs = [Path(path) for path in task.context["runs"]]
-    pairs = sorted_pairs(read_range(runs, task.payload["low"], task.payload["high"]))
+    pairs = sorted_pairs(read_range(runs, task.payload["low"], task.payload["high"], rows=2))
     names = [f"{task.name}.pairs.npy", f"{task.name}.documents.npy"]
     write_array(folder / names[0], pairs)
     write_array(folder / names[1], np.unique(pairs)[None, :])
     return TaskOutput(names)
-
-
-def _write_sets(
-    ingested: Sequence[Ingested], pairs: Sequence[Receipt], ngram: int, folder: Path, engine: Engine
-) -> list[Receipt]:
-    needed = fingerprint([receipt.files[1].hash for receipt in pairs])
-    buckets = [str(folder / "pairs" / receipt.files[1].path) for receipt in pairs]
-    tasks = [
-        Task(
-            part.name, {"part": part.hash, "first_number": part.first_number, "needed": needed},
-            context={"path": str(part.path), "buckets": buckets, "ngram": ngram, "documents": part.documents},
-        )
-        for part in ingested
-    ]
-    config = {"ngram": ngram, "words": table_fingerprint()}
-    return run_tasks("sets", VERSION, config, tasks, write_part_sets, folder / "sets", engine, unit="part")
-
-
-def write_part_sets(task: Task, folder: Path) -> TaskOutput:
-    """The task: the shingle sets of a part's documents that occur in pairs, each in every bucket that needs it.
-
-    Files: all sets one behind the other, uint64; the index int64 (3, n): bucket, number, end of the set.
-    """
-    low = task.payload["first_number"]
-    needed = [read_range([Path(path)], low, low + task.context["documents"])[0] for path in task.context["buckets"]]
-    numbers = np.unique(np.concatenate([*needed, np.empty(0, dtype=np.int64)]))
-    names = [f"{task.name}.index.npy", f"{task.name}.sets.npy"]
-    with TemporaryFile(dir=folder) as spool:  # in document order first: a set's size is known when it is made
-        starts = [0]
-        for values in _sets_of_rows(Path(task.context["path"]), numbers - low, task.context["ngram"]):
-            values.tofile(spool)
-            starts.append(starts[-1] + len(values))
-        spool.flush()
-        places = np.concatenate([np.searchsorted(numbers, part) for part in needed] or [np.empty(0, dtype=np.int64)])
-        sizes = np.diff(np.array(starts, dtype=np.int64))[places]
-        _copy_sets(spool, np.array(starts)[places], sizes, folder / names[1])
-    buckets = np.repeat(np.arange(len(needed)), [len(part) for part in needed])
-    write_array(folder / names[0], np.stack([buckets, numbers[places], np.cumsum(sizes)]).astype(np.int64))
-    return TaskOutput(names)
-
-
-def _sets_of_rows(path: Path, rows: Int64, ngram: int) -> Iterator[UInt64]:
-    first = 0
-    for batch in read_batches(path) if len(rows) else ():
-        low, high = np.searchsorted(rows, [first, first + batch.num_rows])
-        if low < high:
-            yield from shingle_sets(batch.column("text").take(pa.array(rows[low:high] - first)), ngram)
-        first += batch.num_rows
-
-
-def _copy_sets(spool: Any, starts: Int64, sizes: Int64, path: Path) -> None:
-    total = int(sizes.sum())
-    if not total:
-        write_array(path, np.empty(0, dtype=np.uint64))
-        return
-    source = np.memmap(spool, dtype=np.uint64, mode="r")
-    pieces = (source[start : start + size] for start, size in zip(starts, sizes, strict=True))
-    write_joined(path, pieces, total, np.uint64)
 
 
 def verify_bucket(task: Task, folder: Path) -> TaskOutput:
@@ -159,7 +86,8 @@ def verify_bucket(task: Task, folder: Path) -> TaskOutput:
     small, large = np.sort(sets.sizes[places], axis=0)
     possible = np.flatnonzero(small / large >= threshold)  # no Jaccard is above the ratio of the sizes
     found = []
-    for chunk in _chunks(possible, (small + large)[possible]):
+    for start, stop in chunk_ends((small + large)[possible] * 8, SET_BYTES):
+        chunk = possible[start:stop]
         needed, positions = np.unique(places[:, chunk], return_inverse=True)
         values, starts = sets.load(needed)
         jaccard = merge_jaccard(values, starts, *positions.reshape(2, -1))
@@ -170,17 +98,6 @@ def verify_bucket(task: Task, folder: Path) -> TaskOutput:
     write_table(folder / name, batches, EDGE_SCHEMA)
     edges = sum(batch.num_rows for batch in batches)
     return TaskOutput([name], result={"candidates": pairs.shape[1], "edges": edges})
-
-
-def _chunks(places: Int64, sizes: Int64) -> Iterator[Int64]:
-    """Cut `places` so that the sets of a chunk (`sizes` values a pair) stay within SET_BYTES, or are of one pair."""
-    ends = np.cumsum(sizes * 8)
-    start = 0
-    while start < len(places):
-        done = ends[start - 1] if start else 0
-        stop = max(int(np.searchsorted(ends, done + SET_BYTES, side="right")), start + 1)
-        yield places[start:stop]
-        start = stop
 
 
 class _BucketSets:
@@ -198,7 +115,7 @@ class _BucketSets:
             ends.append(index[2, low:high])
             starts.append(np.concatenate([index[2, low - 1 : low] if low else [0], index[2, low : high - 1]]))
             sources.append(np.full(high - low, len(self._values)))
-            self._values.append(open_array(values_path))
+            self._values.append(np.asarray(open_array(values_path)))
         self.numbers: Int64 = np.concatenate(numbers)
         self._starts, self._ends = np.concatenate(starts).astype(np.int64), np.concatenate(ends)
         self._sources = np.concatenate(sources)
@@ -208,9 +125,10 @@ class _BucketSets:
         """The sets at `places` as (values uint64, starts int64 (n + 1,))."""
         starts = np.concatenate([[0], np.cumsum(self.sizes[places])]).astype(np.int64)
         values = np.empty(starts[-1], dtype=np.uint64)
-        for place, start, stop in zip(places, starts[:-1], starts[1:], strict=True):
-            source = self._values[self._sources[place]]
-            values[start:stop] = source[self._starts[place] : self._ends[place]]
+        edges = np.searchsorted(self._sources[places], np.arange(len(self._values) + 1))
+        for source, (low, high) in enumerate(pairwise(edges)):  # numbers ascend, so those of a part stand together
+            chosen = places[low:high]
+            gather(self._values[source], self._starts[chosen], self._ends[chosen], values[starts[low] : starts[high]])
         return values, starts
 
 

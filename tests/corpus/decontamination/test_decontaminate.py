@@ -23,6 +23,7 @@ from rbt.corpus.evaluation import (
     hash_evaluation_files,
     index_evaluation,
 )
+from rbt.corpus.passed import pass_filter
 from rbt.engine import LocalEngine
 from rbt.errors import ArtefactError, ConfigError, InputError
 from rbt.formats import removals
@@ -78,18 +79,18 @@ class Corpus:
             result = {"documents": len(texts), "bytes": int(sizes.sum())}
             files = record_files(work / "ingest", [f"{name}.arrow"])
             self.ingested.append(Receipt(name, "", files, Ledger(), result))
-            files = record_files(work / "filter", [f"{name}.rows.npy", f"{name}.bytes.npy"])
+            removals.write_removals(work / "filter" / f"{name}.removed.arrow", [])
+            names = [f"{name}.{kind}" for kind in ("rows.npy", "bytes.npy", "removed.arrow")]
+            files = record_files(work / "filter", names)
             self.filtered.append(Receipt(name, "", files, Ledger(), {"documents": len(passed)}))
 
     def decontaminate(
         self, evaluation: Evaluation, config: DecontaminateConfig, older: Sequence[Path] = (), workers: int = 1
     ) -> Decontaminated:
         """Run the stage, and check what holds for any outcome."""
-        sources = ["news"] * len(self.parts)
-        done = decontaminate_parts(
-            self.ingested, self.filtered, sources, self.work, evaluation, config, LocalEngine(workers), older
-        )
-        for part, filtered, receipt in zip(self.ingested, self.filtered, done.receipts, strict=True):
+        passed = pass_filter(self.ingested, self.filtered, ["news"] * len(self.parts), self.work)
+        done = decontaminate_parts(passed, self.work, evaluation, config, LocalEngine(workers), older)
+        for part, left, filtered, receipt in zip(passed, done.passed, self.filtered, done.receipts, strict=True):
             row = receipt.ledger.row("decontaminate", "news")
             before = np.load(self.work / "filter" / filtered.files[1].path)
             assert row.imbalance() == (0, 0)
@@ -97,14 +98,19 @@ class Corpus:
             rows, sizes, _, cuts = self.files(receipt)
             assert (row.outgoing.documents, row.outgoing.bytes) == (len(rows), sizes.sum())
             assert receipt.result["documents"] == len(rows)
-            texts = [text for batch in read_cut(self.work / "ingest" / part.files[0].path, cuts)
-                     for text in batch.column("text").to_pylist()]  # fmt: skip
+            assert [left.rows, left.sizes, left.removed[-1], left.cuts[-1][0]] == self.paths(receipt)
+            assert (left.removed[:-1], left.part, left.documents) == (part.removed, part.part, part.documents)
+            texts = [text for batch in read_cut(part.part, [cuts]) for text in batch.column("text").to_pylist()]
             assert [len(texts[place].encode()) for place in rows.tolist()] == sizes.tolist()
         return done
 
+    def paths(self, receipt: Receipt) -> list[Path]:
+        """Where a part's rows, sizes, removals and cuts are."""
+        return [self.work / "decontaminate" / record.path for record in receipt.files]
+
     def files(self, receipt: Receipt) -> tuple[Any, Any, list[dict[str, Any]], Path]:
         """Rows, sizes, removals and the cuts' path of a part."""
-        paths = [self.work / "decontaminate" / record.path for record in receipt.files]
+        paths = self.paths(receipt)
         return np.load(paths[0]), np.load(paths[1]), open_table(paths[2], removals.SCHEMA).to_pylist(), paths[3]
 
     def left(self, done: Decontaminated) -> list[list[str | None]]:
@@ -112,7 +118,7 @@ class Corpus:
         found = []
         for part, receipt in zip(self.ingested, done.receipts, strict=True):
             rows, _, _, cuts = self.files(receipt)
-            texts = [text for batch in read_cut(self.work / "ingest" / part.files[0].path, cuts)
+            texts = [text for batch in read_cut(self.work / "ingest" / part.files[0].path, [cuts])
                      for text in batch.column("text").to_pylist()]  # fmt: skip
             found.append([text if place in set(rows.tolist()) else None for place, text in enumerate(texts)])
         return found
@@ -325,16 +331,16 @@ def test_another_rule_reads_no_text_again_but_cuts_anew(
 def test_batches_without_cuts_pass_untouched_and_cuts_of_another_part_are_an_error(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path, [["abc déf ghi", "second", "third", "fourth é last"]], batch=2)
     path = tmp_path / "ingest" / corpus.ingested[0].files[0].path
-    whole = [batch.column("text").to_pylist() for batch in read_cut(path, None)]
+    whole = [batch.column("text").to_pylist() for batch in read_cut(path, [])]
     assert whole == [["abc déf ghi", "second"], ["third", "fourth é last"]]
     write_array(tmp_path / "cuts.npy", np.array([[0, 3, 3], [3, 0, 9], [9, 7, 14]], np.int64))
-    first, second = read_cut(path, tmp_path / "cuts.npy")
+    first, second = read_cut(path, [tmp_path / "cuts.npy"])
     assert first.column("text").to_pylist() == ["abc\n\nghi", "second"]
     assert second.column("text").to_pylist() == ["third", "é"]
     assert second.drop_columns("text").equals(list(read_batches(path))[1].drop_columns("text"))
     write_array(tmp_path / "cuts.npy", np.array([[4], [0], [1]], np.int64))
     with pytest.raises(ArtefactError, match=r"expected cuts in rows below 4; found row 4"):
-        list(read_cut(path, tmp_path / "cuts.npy"))
+        list(read_cut(path, [tmp_path / "cuts.npy"]))
 
 
 def test_cuts_of_a_slice_of_a_batch_are_made_in_that_slice() -> None:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 import regex
 
-from rbt.corpus.dedup.pipeline import Deduplicated, Ingested
+from rbt.corpus.dedup.inputs import Ingested
+from rbt.corpus.dedup.pipeline import Deduplicated
 from rbt.formats.document import SCHEMA
 from rbt.formats.parts import write_table
 from rbt.storage import hash_file

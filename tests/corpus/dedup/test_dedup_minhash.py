@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbt import rng
+from rbt.corpus.dedup.curve import Banding
 from rbt.corpus.dedup.minhash import permutations, sign_texts
 from rbt.corpus.dedup.shingles import shingle_sets
 from rbt.errors import ConfigError
@@ -31,13 +32,14 @@ def test_minima_equal_datasketch_affine32(
     documents: list[str], ngram: int, bands: int, rows: int, seed: int
 ) -> None:
     array = pa.array(documents, pa.string())
-    minima, _ = sign_texts(array, np.arange(len(documents)), ngram, bands, rows, seed)
+    minima = sign_texts(array, np.arange(len(documents)), ngram, bands, rows, seed).minima
     for shingles, found in zip(shingle_sets(array, ngram), minima, strict=True):
         assert found.tolist() == sketch(shingles, bands * rows, seed)
 
 
 def test_band_keys_are_hashes_of_the_band_and_its_minima() -> None:
-    minima, keys = sign_texts(pa.array(["some words to sign here", "and other words"]), np.array([0, 1]), 2, 4, 3, 7)
+    signed = sign_texts(pa.array(["some words to sign here", "and other words"]), np.array([0, 1]), 2, 4, 3, 7)
+    minima, keys = signed.minima, signed.band_keys
     for document in range(2):
         for band in range(4):
             key = rng.mix64(band + 1)
@@ -48,9 +50,9 @@ def test_band_keys_are_hashes_of_the_band_and_its_minima() -> None:
 
 def test_only_the_rows_asked_for_are_signed() -> None:
     array = pa.array(["first words", "second words", "third words"])
-    everything = sign_texts(array, np.arange(3), 1, 3, 2, 0)[1]
-    assert (sign_texts(array, np.array([0, 2]), 1, 3, 2, 0)[1] == everything[[0, 2]]).all()
-    assert sign_texts(array, np.empty(0, dtype=np.int64), 1, 3, 2, 0)[1].shape == (0, 3)
+    everything = sign_texts(array, np.arange(3), 1, 3, 2, 0).band_keys
+    assert (sign_texts(array, np.array([0, 2]), 1, 3, 2, 0).band_keys == everything[[0, 2]]).all()
+    assert sign_texts(array, np.empty(0, dtype=np.int64), 1, 3, 2, 0).band_keys.shape == (0, 3)
 
 
 def test_a_seed_without_32_bits_is_an_error() -> None:
@@ -69,7 +71,8 @@ def test_v9_the_share_of_candidates_follows_the_formula(similarity: float) -> No
         words = [f"p{pair}w{number}" for number in random.integers(0, 1 << 60, union)]
         half = common + (union - common) // 2
         documents += [" ".join(words[:half]), " ".join(words[:common] + words[half:])]
-    _, keys = sign_texts(pa.array(documents), np.arange(2 * pairs), 1, bands, rows, 3)
+    keys = sign_texts(pa.array(documents), np.arange(2 * pairs), 1, bands, rows, 3).band_keys
     found = int((keys[0::2] == keys[1::2]).any(axis=1).sum())
-    expected = 1 - (1 - (common / union) ** rows) ** bands
+    expected = Banding(bands, rows).probability(common / union)
+    assert expected == pytest.approx(1 - (1 - (common / union) ** rows) ** bands)
     assert abs(found - pairs * expected) <= 4 * math.sqrt(pairs * expected * (1 - expected)) + 1

@@ -16,17 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbt.corpus.config import DeduplicateConfig
-from rbt.corpus.dedup import exact, lsh, sign, verify
+from rbt.corpus.dedup import follow, groups, sign, verify
+from rbt.corpus.dedup.inputs import Ingested
 from rbt.corpus.dedup.pipeline import deduplicate
-from rbt.corpus.dedup.sign import SIGNATURE_SCHEMA, Ingested
 from rbt.engine import LocalEngine
 from rbt.errors import ArtefactError, ConfigError
+from rbt.formats.signatures import SCHEMA
 
 Shingles = Callable[[str, int], set[tuple[str, ...]]]
 MakeParts = Callable[..., list[Ingested]]
 Removed = dict[int, tuple[str, int, float | None]]
 ReadRemoved = Callable[..., Removed]
 ONE = LocalEngine(1)
+ALL_WORDS = 10**9  # an n-gram of so many words is the whole text
 CERTAIN = DeduplicateConfig(threshold=0.5, ngram=2, bands=64, rows=1, group_limit=10**6)  # candidates are all pairs
 
 
@@ -53,7 +55,7 @@ def by_the_rule(documents: Sequence[tuple[str, str]], config: DeduplicateConfig,
         edges = []
         for a in (number for number in range(b) if number not in removed):
             jaccard = len(sets[a] & sets[b]) / len(sets[a] | sets[b])
-            is_copy = documents[a][1] == text
+            is_copy = shingles(documents[a][1], ALL_WORDS) == shingles(text, ALL_WORDS)
             if (config.near and jaccard >= config.threshold) or (config.exact and is_copy):
                 edges.append((-jaccard, a, "exact_duplicate" if is_copy else "near_duplicate"))
         if edges:
@@ -78,7 +80,8 @@ def chains(seed: int) -> list[tuple[str, str]]:
             for _ in range(generator.randrange(3)):
                 place = generator.randrange(len(words) + 1)
                 words[place : place + generator.randrange(2)] = generator.choices("abcdefgh", k=generator.randrange(2))
-        documents.append((str(generator.randrange(80)), " ".join(words)))
+        separator = generator.choice([" ", ", ", "\n"])  # which, like capitals, makes no other text
+        documents.append((str(generator.randrange(80)), separator.join(words)))
     return documents
 
 
@@ -194,8 +197,11 @@ def test_v12_the_number_of_workers_changes_no_byte(make_parts: MakeParts, tmp_pa
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits so small that every step has many runs, ranges, chunks and buckets."""
     monkeypatch.setattr(sign, "RUN_DOCUMENTS", 4)
-    monkeypatch.setattr(exact, "PARTITION_BYTES", 900)
-    monkeypatch.setattr(lsh, "CHUNK_PAIRS", 5)
+    monkeypatch.setattr(groups, "PARTITION_BYTES", 900)
+    monkeypatch.setattr(groups, "PIECE_ROWS", 3)
+    monkeypatch.setattr(groups, "READ_ROWS", 5)
+    monkeypatch.setattr(groups, "CHUNK_PAIRS", 5)
+    monkeypatch.setattr(follow, "RANGE_COPIES", 2)
     monkeypatch.setattr(verify, "BUCKET_PAIRS", 12)
     monkeypatch.setattr(verify, "SET_BYTES", 3000)
 
@@ -207,11 +213,31 @@ def test_runs_ranges_chunks_and_buckets_of_any_size_give_the_same_removals(
     large = deduplicate(parts, CERTAIN, 0, tmp_path / "large", ONE)
     make_small(monkeypatch)
     small = deduplicate(parts, CERTAIN, 0, tmp_path / "small", ONE)
-    for step, pattern in (("ids", "*.npy"), ("bands", "*-00001.npy"), ("verify", "*.arrow"), ("sign", "*.00001.*.npy")):
+    several = {
+        "sign": "*.00001.*.npy", "ids": "receipts/*.json", "bands": "*-00001.npy", "verify": "*.arrow",
+        "select": "near-*.npy",
+    }
+    for step, pattern in several.items():
         assert len(list((tmp_path / "small" / step).glob(pattern))) > 1, step
     assert removed_numbers(parts, small) == removed_numbers(parts, large)
     assert small.counts == large.counts
     assert len(removed_numbers(parts, small)) == 15
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ranges_that_split_down_to_one_key_give_the_same_pairs(
+    make_parts: MakeParts, removed_numbers: ReadRemoved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    config = DeduplicateConfig(threshold=0.5, ngram=2, bands=8, rows=1, group_limit=2)
+    alike = [(f"like{number}", f"same same x{number}") for number in range(9)]
+    documents = [*chains(seed), *chains(seed + 100), *alike]
+    parts = make_parts(tmp_path / "in", cut(documents, [7, 31]))
+    large = deduplicate(parts, config, 0, tmp_path / "large", ONE)
+    make_small(monkeypatch)
+    small = deduplicate(parts, config, 0, tmp_path / "small", ONE)
+    assert removed_numbers(parts, small) == removed_numbers(parts, large)
+    assert small.counts == large.counts
+    assert large.counts["pairs_not_compared"] > 0
 
 
 def test_v14_an_intermediate_file_that_was_cut_is_made_again(make_parts: MakeParts, tmp_path: Path) -> None:
@@ -258,7 +284,7 @@ def test_signatures_have_one_schema_with_and_without_bands(make_parts: MakeParts
     for near, bands in ((True, 20), (False, 0)):
         result = deduplicate(parts, DeduplicateConfig(near=near), 0, tmp_path / str(near), ONE)
         table = pa.ipc.open_file(result.signatures[0][0]).read_all()
-        assert table.schema == SIGNATURE_SCHEMA
+        assert table.schema == SCHEMA
         assert [len(keys) for keys in table["band_keys"].to_pylist()] == [bands, bands]
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from rbt.corpus.config import DecontaminateConfig
 from rbt.corpus.dedup.arrays import Int64
 from rbt.corpus.dedup.shingles import UInt64
 from rbt.corpus.evaluation import Evaluation, example_scores, read_example_lines
+from rbt.formats import signatures
 from rbt.formats.arrays import Array
 from rbt.formats.parts import open_table, write_table
 from rbt.manifest import to_json
 from rbt.stage import Receipt
-from rbt.storage import write_text
+from rbt.storage import atomic_path, write_text
 from rbt.tasks.sets import TASKS
 
 COUNTS, REPORT = "contamination.arrow", "contamination.json"
@@ -103,6 +105,15 @@ def _examples(mine: Int64, scores: Array, looked_for: Array, lines: pa.Table) ->
 def write_report(path: Path, table: Mapping[str, Any]) -> None:
     """Write contamination.json."""
     write_text(path, to_json(table))
+
+
+def keep_contamination(work: Path, out: Path) -> list[str]:
+    """Copy the report and the counts of a build from WORK into OUT; their names there."""
+    names = {REPORT: REPORT, COUNTS: f"{signatures.FOLDER}/{COUNTS}"}
+    for source, name in names.items():
+        with atomic_path(out / name) as temporary:
+            shutil.copyfile(work / source, temporary)
+    return list(names.values())
 
 
 def contamination_table(table: Mapping[str, Any]) -> list[str]:

@@ -26,17 +26,19 @@ import pyarrow as pa
 from rbt import engine as engines
 from rbt.corpus import cut_matches
 from rbt.corpus.config import DecontaminateConfig
-from rbt.corpus.contamination import read_counts
+from rbt.corpus.contamination import COUNTS, REPORT, read_counts, report, write_counts, write_report
 from rbt.corpus.dedup.arrays import Int64
 from rbt.corpus.dedup.shingles import string_buffers
-from rbt.corpus.evaluation import Evaluation, open_evaluation
+from rbt.corpus.evaluation import Evaluation, hash_evaluation_files, index_evaluation, open_evaluation
 from rbt.corpus.ngram_matches import find_ngrams
 from rbt.corpus.passed import Passed
 from rbt.engine import Engine
 from rbt.formats.arrays import write_array
 from rbt.formats.parts import read_batches
+from rbt.ledger import Ledger
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 from rbt.storage import hash_file
+from rbt.tasks.files import TaskFile
 
 MATCH, STAGE, VERSION = "match", cut_matches.STAGE, 1
 COMMON = "common.npy"
@@ -51,6 +53,25 @@ class Decontaminated:
     receipts: list[Receipt]
     documents: Int64  # (n-grams,)
     total: Int64  # (n-grams,)
+
+
+def decontaminate(
+    passed: Sequence[Passed], files: Sequence[TaskFile], config: DecontaminateConfig, work: Path, engine: Engine,
+    older: Sequence[Path] = (),
+) -> tuple[list[Passed], Ledger]:
+    """The whole stage: (the parts, its ledger). `files`: of `find_evaluation_files`; `older`: see below.
+
+    Leaves `contamination.json` and this generation's `contamination.arrow` in WORK, for `keep_contamination`.
+    """
+    identity = hash_evaluation_files(files)
+    evaluation = index_evaluation(files, identity, config, work / "evaluation", engine)
+    done = decontaminate_parts(passed, work, evaluation, config, engine, older)
+    write_counts(work / COUNTS, evaluation.ngrams.keys, done.documents)
+    write_report(work / REPORT, report(evaluation, identity, done.total, done.receipts, config))
+    ledger = Ledger()
+    for receipt in done.receipts:
+        ledger.merge(receipt.ledger)
+    return done.passed, ledger
 
 
 def decontaminate_parts(

@@ -14,9 +14,15 @@ import pytest
 
 from rbt.config import load_recipe
 from rbt.corpus.config import DecontaminateConfig
-from rbt.corpus.contamination import contamination_table, read_counts, report, write_counts
+from rbt.corpus.contamination import (
+    contamination_table,
+    keep_contamination,
+    read_counts,
+    report,
+    write_counts,
+)
 from rbt.corpus.cuts import cut_batch, read_cut
-from rbt.corpus.decontaminate import Decontaminated, decontaminate_parts
+from rbt.corpus.decontaminate import Decontaminated, decontaminate, decontaminate_parts
 from rbt.corpus.evaluation import (
     Evaluation,
     find_evaluation_files,
@@ -359,6 +365,27 @@ def test_the_table_says_what_the_report_says(tmp_path: Path, evaluate: Any) -> N
     head, line = contamination_table(table)
     assert head.split()[0] == "evaluation"
     assert line.split() == ["rte", "2", "1", "1", str(table["tasks"]["rte"]["ngrams"]), "0", "1", "1"]
+
+
+def test_the_whole_stage_leaves_a_report_and_counts_that_do_not_depend_on_workers(tmp_path: Path) -> None:
+    (tmp_path / "rte").mkdir()
+    (tmp_path / "rte" / "dev.tsv").write_text(f"index\tsentence1\tsentence2\tlabel\n0\t{PROSE}\t-\tentailment\n")
+    config = DecontaminateConfig(tasks={"rte": "rte"})
+    files = find_evaluation_files(config, tmp_path)
+    kept = []
+    for workers in (1, 2):
+        corpus = Corpus(tmp_path / f"work{workers}", [[f"{FILLER} {PROSE} {FILLER}", FILLER], [PROSE]])
+        passed = pass_filter(corpus.ingested, corpus.filtered, ["news", "web"], corpus.work)
+        left, ledger = decontaminate(passed, files, config, corpus.work, LocalEngine(workers))
+        assert [part.rows_hash != before.rows_hash for part, before in zip(left, passed, strict=True)] == [False, True]
+        assert ledger.row("decontaminate", "web").dropped["contaminated"].documents == 1
+        assert ledger.row("decontaminate", "news").other == {"documents_cut": 1}
+        names = keep_contamination(corpus.work, tmp_path / f"out{workers}")
+        assert names == ["contamination.json", "signatures/contamination.arrow"]
+        kept.append([(tmp_path / f"out{workers}" / name).read_bytes() for name in names])
+    assert kept[0] == kept[1]
+    facts = json.loads(kept[0][0])["tasks"]["rte"]
+    assert (facts["documents_cut"], facts["documents_dropped"], facts["examples_colliding"]) == (1, 1, 1)
 
 
 def test_evaluation_files_that_change_are_looked_for_anew(evaluate: Any, tmp_path: Path) -> None:

@@ -53,8 +53,10 @@ def default(field: dataclasses.Field[Any]) -> str:
         return "must be given"
     else:
         value = field.default
-    words = {"True": "true", "False": "false", "()": "[]", "None": "not given"}
-    text = words.get(str(value), f'"{value}"' if isinstance(value, str) else str(value))
+    if isinstance(value, tuple):
+        value = list(value)
+    words = {"True": "true", "False": "false", "None": "not given"}
+    text = words.get(str(value), f'"{value}"' if isinstance(value, str) else str(value).replace("'", '"'))
     return f"`{text}`"
 
 

@@ -23,6 +23,7 @@ SECTIONS: dict[str, str] = {
     "source": "rbt.corpus.config:SourceConfig",
     "clean": "rbt.corpus.config:CleanConfig",
     "quality": "rbt.corpus.config:QualityConfig",
+    "decontaminate": "rbt.corpus.config:DecontaminateConfig",
     "deduplicate": "rbt.corpus.config:DeduplicateConfig",
     "bpe": "rbt.packing.config:BpeConfig",
     "pack": "rbt.packing.config:PackConfig",
@@ -138,7 +139,10 @@ def _matches(value: Any, annotation: Any) -> bool:
     if origin is tuple:
         return isinstance(value, list | tuple) and all(_matches(v, typing.get_args(annotation)[0]) for v in value)
     if origin in (dict, Mapping):
-        return isinstance(value, dict) and all(_matches(v, typing.get_args(annotation)[1]) for v in value.values())
+        kinds = typing.get_args(annotation)
+        return isinstance(value, dict) and all(
+            _matches(part, kind) for item in value.items() for part, kind in zip(item, kinds, strict=True)
+        )
     if annotation is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if annotation is int:
@@ -158,7 +162,8 @@ def type_in_words(annotation: Any) -> str:
     if typing.get_origin(annotation) is tuple:
         return f"a list, [...], of {type_in_words(typing.get_args(annotation)[0])}"
     if typing.get_origin(annotation) is dict:
-        return "a table, { ours = \"theirs\" }"
+        keys = typing.get_args(annotation)[0]
+        return 'a table, { ours = "theirs" }' if keys is str else f"a table of text by {type_in_words(keys)}"
     if isinstance(annotation, type):
         return WORDS.get(annotation, annotation.__name__)
     return " or ".join(type_in_words(option) for option in typing.get_args(annotation)) or str(annotation)

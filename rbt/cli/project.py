@@ -19,7 +19,7 @@ def init(directory: Path, recipe: Recipe, quiet: bool) -> None:
 
     Says which raw files to put where.
     """
-    from rbt.corpus.config import ORIGINS, SourceConfig
+    from rbt.corpus.config import ORIGINS, TASK_ORIGINS, DecontaminateConfig, SourceConfig
 
     name = recipe.origin.removeprefix("recipe ") if recipe.origin.startswith("recipe ") else "roberta"
     path = directory / DEFAULT_RECIPE
@@ -31,8 +31,13 @@ def init(directory: Path, recipe: Recipe, quiet: bool) -> None:
     path.write_text(shipped_recipe(name), encoding="utf-8")
     say(quiet, f"wrote {path} (recipe {name}; others: {', '.join(n for n in recipe_names() if n != name)})", "")
     say(quiet, "put the raw files here, or change `paths`:")
-    for source in load_recipe(str(path)).sources(SourceConfig):
+    written = load_recipe(str(path))
+    for source in written.sources(SourceConfig):
         say(quiet, f"  {source.label:<12} {directory / source.paths[0]}", f"               {ORIGINS[source.kind]}")
+    if tasks := written.section("decontaminate", DecontaminateConfig).tasks:
+        say(quiet, "and the evaluation sets, whose text is cut out of the corpus:")
+        for task, place in tasks.items():
+            say(quiet, f"  {task:<12} {directory / place}", f"               {TASK_ORIGINS.get(task, '')}".rstrip())
     say(quiet, "", f"then: cd {directory} && rbt corpus build")
 
 

@@ -1,4 +1,4 @@
-"""Configuration of the corpus: sections [corpus], [[source]], [clean], [quality], [deduplicate] of a recipe."""
+"""Configuration of the corpus: sections [corpus], [[source]], [clean], [quality], [decontaminate], [deduplicate]."""
 
 from __future__ import annotations
 
@@ -120,6 +120,31 @@ class QualityConfig:
     c4_minimum_line_characters: float = 0.0  # share of characters in such lines; C4 cuts the others out, rbt does not
     c4_maximum_curly_brackets: int = 0
     c4_maximum_lorem_ipsum: int = 0
+
+
+TaskName = Literal[
+    "glue", "cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax", "squad", "race"
+]
+TASK_ORIGINS: dict[TaskName, str] = {  # where evaluation sets come from, for `rbt init`; GLUE has the others
+    "glue": "gluebenchmark.com/tasks: the zips CoLA.zip, SST-2.zip ... as they are, or unpacked",
+    "squad": "rajpurkar.github.io/SQuAD-explorer: dev-v1.1.json, dev-v2.0.json",
+    "race": "www.cs.cmu.edu/~glai1/data/race: RACE.tar.gz, unpacked",
+}
+
+
+@dataclass(frozen=True)
+class DecontaminateConfig:
+    """[decontaminate]: text of evaluation sets is cut out by the rule of GPT-3 (Brown et al. 2020, appendix C)."""
+
+    tasks: dict[TaskName, str] = field(default_factory=dict)  # set -> its folder, zip or file; none: off
+    splits: tuple[Literal["train", "dev", "test"], ...] = ("dev", "test")
+    mode: Literal["cut", "drop"] = "cut"  # cut matches out, or drop every document that has one
+    ngram: int = 13  # words of a match
+    minimum_words: int = 8  # texts of an example that are shorter than `ngram` match as a whole, down to this length
+    window_characters: int = 200  # cut out on each side of a match
+    minimum_piece_characters: int = 200  # shorter pieces between cuts are cut out too
+    maximum_pieces: int = 10  # a document that is cut into more is dropped
+    maximum_documents: int = 10  # n-grams that more documents of the corpus have are common phrases, and ignored
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def mix(x: Any) -> Any:
 
 
 @inline_kernel
-def _decode(data: Any, place: Any, stop: Any) -> Any:
+def decode(data: Any, place: Any, stop: Any) -> Any:
     """(code point, bytes) of the character that starts at `place` with a byte above 127; never reads behind `stop`."""
     lead = np.int64(data[place])
     length = 2 if lead < 0xE0 else (3 if lead < 0xF0 else 4)
@@ -98,7 +98,7 @@ def hash_words(data: UInt8, start: int, stop: int, table: UInt32, words: UInt64)
     while place < stop:
         point, length = np.int64(data[place]), 1
         if point > 127:
-            point, length = _decode(data, place, stop)
+            point, length = decode(data, place, stop)
         place += length
         entry = table[point]
         if entry != 0 and entry < SINGLE:

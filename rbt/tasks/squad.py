@@ -1,0 +1,71 @@
+"""SQuAD v1.1 and v2.0 (Rajpurkar et al. 2016, 2018): one JSON file a split, articles of paragraphs of questions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rbt.errors import InputError
+from rbt.tasks.examples import Answer, Question
+from rbt.tasks.files import Place, TaskFile, decode
+
+NAME = re.compile(r"(train|dev|test)\b.*\.json", re.IGNORECASE)
+TYPES = {str: "text", list: "a list", dict: "an object", int: "a whole number", bool: "true or false"}
+
+
+def find_squad_files(places: Sequence[Place]) -> list[TaskFile]:
+    """All files named train*.json, dev*.json or test*.json: v1.1 and v2.0 may lie side by side."""
+    return [
+        TaskFile("squad", found[1].lower(), place.location, member)
+        for place in places for member in place.members if (found := NAME.fullmatch(PurePosixPath(member).name))
+    ]
+
+
+def parse_json(data: bytes, path: Path) -> Any:
+    """The value of a JSON file. Raises InputError with the line of the mistake."""
+    try:
+        return json.loads(decode(data, path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            "expected JSON", path=f"{path}:{error.lineno}", found=error.msg, cure="download it again"
+        ) from error
+
+
+def get(table: Any, key: str, kind: type, where: str, path: Path) -> Any:
+    """A value of an object, which must be there and of its type. Raises InputError."""
+    value = table.get(key) if isinstance(table, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(
+            f"expected {where}{key} to be {TYPES[kind]}", path=path,
+            found="none" if value is None else TYPES.get(type(value), type(value).__name__),
+            cure="take the file as it was published",
+        )
+    return value
+
+
+def read_squad(file: TaskFile, data: bytes) -> Iterator[Question]:
+    """The questions of a file in order. Raises InputError with the place that is not as published."""
+    articles = get(parse_json(data, file.path), "data", list, "", file.path)
+    for number, article in enumerate(articles):
+        where = f"data[{number}]."
+        title = article.get("title", "") if isinstance(article, dict) else ""
+        for place, paragraph in enumerate(get(article, "paragraphs", list, where, file.path)):
+            yield from _questions(paragraph, str(title), f"{where}paragraphs[{place}].", file)
+
+
+def _questions(paragraph: Any, title: str, where: str, file: TaskFile) -> Iterator[Question]:
+    context = get(paragraph, "context", str, where, file.path)
+    for number, entry in enumerate(get(paragraph, "qas", list, where, file.path)):
+        here = f"{where}qas[{number}]."
+        answers = [
+            Answer(*(get(answer, key, kind, f"{here}answers.", file.path) for key, kind in ANSWER.items()))
+            for answer in (get(entry, "answers", list, here, file.path) if "answers" in entry else [])
+        ]
+        id, question = (get(entry, key, str, here, file.path) for key in ("id", "question"))
+        yield Question(id, file.split, title, context, question, tuple(answers), bool(entry.get("is_impossible")))
+
+
+ANSWER: dict[str, type] = {"text": str, "answer_start": int}

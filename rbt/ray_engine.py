@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,56 +29,24 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import rbt
 from rbt.cluster_task import Outcome, Place, Units, inspection, run_task, unfit
 from rbt.engine import POLL_SECONDS, ResultT, TaskT
-from rbt.errors import ConfigError, RbtError
+from rbt.errors import RbtError
+from rbt.ray_head import RESUME, Health, answers, check_head, split_address, working_nodes
 from rbt.storage import TEMPORARY, sweep, write_text
 
 log = logging.getLogger(__name__)
 
 RETRIES = 3  # of a task whose workers die
 BACKLOG = 2  # tasks submitted a CPU where --workers sets no limit, so that no CPU waits for the driver
-HEALTH_SECONDS = 2.0  # between looks at the head and the nodes
-HEAD_SECONDS = 20.0  # without an answer of the head, after which it is gone
-NODE_SECONDS = 60.0  # without a CPU, after which no node is expected to come any more
 ANSWER_SECONDS = 120.0  # for a node to start a process and look at OUT
-CONNECT_SECONDS = 5.0
 CANCEL_SECONDS = 10.0
-RESUME = "run the same command again: finished tasks are kept"
 LOST = (
     exceptions.NodeDiedError, exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.ObjectLostError,
     exceptions.LocalRayletDiedError, exceptions.RaySystemError,
 )
-SETTINGS = {  # of the driver's process; what is set already stays
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",  # when it runs out, Ray ends this process without a word of ours
-}
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of a cluster's head. Raises ConfigError."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
-        raise ConfigError(
-            "expected --address HOST:PORT, the head of a Ray cluster", found=repr(address),
-            cure="`ray start --head` prints it",
-        )
-    return host.strip("[]"), int(port)
-
-
-def _answers(address: str) -> bool:
-    try:
-        socket.create_connection(split_address(address), CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-
-
-def _working_nodes() -> list[dict[str, Any]]:
-    nodes: Any = ray.nodes
-    return [node for node in nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
 
 
 class RayEngine:
@@ -119,17 +86,9 @@ class RayEngine:
     def _connect(self) -> None:
         if self._units is not None:
             return
-        if not _answers(self.address):
-            raise RbtError("expected a Ray cluster", path=self.address, found="no answer", cure="start it, or wait")
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
-        try:
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise RbtError(
-                "expected a Ray cluster with a node on this machine, all of one version", path=self.address,
-                found=" ".join(str(error).split())[:300],
-            ) from error
+        check_head(self.address)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(address=self.address, log_to_driver=False, logging_level=logging.CRITICAL)
         ray._private.worker._worker_logs_enabled = False  # its thread prints of lost nodes, whatever log_to_driver says
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor: Any = ray.remote(Units)
@@ -149,7 +108,7 @@ class RayEngine:
 
     def _check_nodes(self, place: Place) -> None:
         """Have each new node look at OUT and write there. Raises RbtError that names the first unfit one."""
-        nodes = {node["NodeID"]: _name(node) for node in _working_nodes() if node["NodeID"] not in self._checked}
+        nodes = {node["NodeID"]: _name(node) for node in working_nodes() if node["NodeID"] not in self._checked}
         inspect: Any = ray.remote(inspection())
         asked = {}
         for node, name in nodes.items():
@@ -202,7 +161,7 @@ class _Run:
         self.units = 0  # of finished tasks
         self.shown = 0  # on the bar, which never goes back
         self.question: Any = None  # to the actor, how far the running ones are
-        self.health = _Health(engine.address)
+        self.health = Health(engine.address)
 
     def results(self, on_advance: Callable[[int], object]) -> Iterator[Any]:
         """Submit, wait, yield, until nothing is left."""
@@ -223,7 +182,7 @@ class _Run:
         """End what runs, and wait until it has ended: the next run may begin with the same files."""
         refs = list(self.running)
         self.running.clear()
-        if refs and _answers(self.engine.address):
+        if refs and answers(self.engine.address):
             for ref in refs:
                 ray.cancel(ref, force=True)
             ray.wait(refs, num_returns=len(refs), timeout=CANCEL_SECONDS)
@@ -274,35 +233,3 @@ class _Run:
         more = max(0, units - self.shown)
         self.shown += more
         return more
-
-
-class _Health:
-    """Whether the head answers and nodes are there, looked at every HEALTH_SECONDS."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.cpus = 0
-        now = time.monotonic()
-        self.looked, self.answered, self.had_cpus = now - HEALTH_SECONDS, now, now
-
-    def look(self) -> None:
-        """Count the CPUs. Raises RbtError where the head is gone, or no node came back in time."""
-        now = time.monotonic()
-        if now - self.looked < HEALTH_SECONDS:
-            return
-        self.looked = now
-        if _answers(self.address):  # else Ray itself would wait for it
-            self.answered = now
-            self.cpus = sum(int(node["Resources"]["CPU"]) for node in _working_nodes())
-        if self.cpus:
-            self.had_cpus = now
-        if now - self.answered > HEAD_SECONDS:
-            self._give_up("no answer of its head")
-        if now - self.had_cpus > NODE_SECONDS:
-            self._give_up("no node with a CPU")
-
-    def _give_up(self, found: str) -> None:
-        raise RbtError(
-            "expected a Ray cluster until the end", path=self.address, found=found,
-            cure=f"start the cluster, then {RESUME}",
-        )

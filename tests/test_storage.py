@@ -15,6 +15,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbt import storage
 from rbt.errors import InputError
 from rbt.storage import (
     HashingReader,
@@ -171,3 +172,15 @@ def test_a_file_system_that_cannot_list_is_an_error_that_names_the_url(monkeypat
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "glob", refuse)
     with pytest.raises(InputError, match=r"memory://rbt-test/\*: expected a folder .*; found RuntimeError: no key"):
         expand_inputs(["memory://rbt-test/*"], Path())
+
+
+def test_processes_of_two_machines_with_one_number_write_under_two_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with storage.atomic_path(tmp_path / "part") as first:
+        first.write_text("whole")
+        monkeypatch.setattr(storage, "STARTED", storage.STARTED + 1)
+        with storage.atomic_path(tmp_path / "part") as second:
+            assert second != first
+            second.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["part"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import cluster_functions as work
 import pytest
 
-from rbt import ray_engine
+from rbt import ray_engine, ray_head
 from rbt.engine import LocalEngine, make_engine
 from rbt.errors import ConfigError, InputError, RbtError
 from rbt.ray_engine import RayEngine
@@ -207,3 +208,24 @@ def test_a_head_that_does_not_answer_is_one_clear_error(tmp_path: Path) -> None:
     engine = make_engine("ray", 0, "127.0.0.2:1", tmp_path)
     with pytest.raises(RbtError, match=r"127\.0\.0\.2:1: expected a Ray cluster; found no answer"):
         list(engine.map(abs, [1], lambda units: None))
+
+
+def test_something_else_that_listens_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would wait for it for ever."""
+    monkeypatch.setattr(ray_head, "JOIN_SECONDS", 4.0)
+    with socket.socket() as server:
+        server.bind(("127.0.0.2", 0))
+        server.listen()
+        engine = make_engine("ray", 0, f"127.0.0.2:{server.getsockname()[1]}", tmp_path)
+        with pytest.raises(RbtError, match="expected the head of a Ray cluster; found nothing that lets us in"):
+            list(engine.map(abs, [1], lambda units: None))
+
+
+def test_a_machine_that_is_no_node_is_told_what_ray_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_head, "JOIN", "raise RuntimeError('no node here')")
+    with socket.socket() as server:
+        server.bind(("127.0.0.2", 0))
+        server.listen()
+        engine = make_engine("ray", 0, f"127.0.0.2:{server.getsockname()[1]}", tmp_path)
+        with pytest.raises(RbtError, match=r"with a node on this machine.*; found RuntimeError: no node here"):
+            list(engine.map(abs, [1], lambda units: None))

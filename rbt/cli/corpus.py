@@ -176,8 +176,8 @@ def show(
         for row in random_documents(opened, number, seed):
             print_document(row)
     else:
-        for manifest in opened.manifests:
-            say(False, *corpus_summary(folder, manifest))
+        for generation, manifest in zip(opened.folders, opened.manifests, strict=True):
+            say(False, *corpus_summary(generation, manifest))
 
 
 @corpus.command(epilog="Example: rbt corpus why wikipedia:12")

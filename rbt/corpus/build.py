@@ -1,7 +1,7 @@
 """`rbt corpus build` and `rbt corpus add`: the stages in order.
 
-    raw files ─ingest─> ingested parts ─score, filter─> rows ─deduplicate─> removals ─write─> parts, signatures
-                                                                            └─> removed.arrow, quarantine.arrow, ledger
+    raw files ─ingest─> ingested parts ─score, filter─> rows ─decontaminate, cut paragraphs─> rows and cuts
+              ─deduplicate─> removals ─audit, write─> parts, signatures, removed.arrow, quarantine.arrow, ledger
 
 Everything under OUT/work/ can be made again; it is kept (`keep_work`) so that a change of thresholds does not extract
 again. Documents are numbered over all ingested parts in the recipe's order: the number is the document's priority. An
@@ -14,20 +14,31 @@ import dataclasses
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rbt.config import Recipe
 from rbt.corpus.audit import audit, stores_of
-from rbt.corpus.config import CleanConfig, CorpusConfig, DeduplicateConfig, QualityConfig, SourceConfig
+from rbt.corpus.config import (
+    CleanConfig,
+    CorpusConfig,
+    DecontaminateConfig,
+    DeduplicateConfig,
+    QualityConfig,
+    SourceConfig,
+)
+from rbt.corpus.contamination import REPORT, keep_contamination
+from rbt.corpus.decontaminate import decontaminate
 from rbt.corpus.dedup.inputs import Ingested, Known
 from rbt.corpus.dedup.paragraphs import cut_paragraphs, keep_paragraphs
 from rbt.corpus.dedup.pipeline import Deduplicated, check_config, deduplicate
 from rbt.corpus.dedup.sign import identity as signature_identity
+from rbt.corpus.evaluation import find_evaluation_files, hash_evaluation_files
 from rbt.corpus.filter import filter_parts
 from rbt.corpus.identity import find_finished, identity, known_hashes, raw_provenance, read_hashes
 from rbt.corpus.ingest import RawTask, check_not_empty, check_sources, ingest, plan_tasks
-from rbt.corpus.known_corpora import know, known_paragraphs
+from rbt.corpus.known_corpora import know, known_contamination, known_paragraphs
 from rbt.corpus.passed import Passed, pass_filter
 from rbt.corpus.raw_files import RawFile, list_raw_files
 from rbt.corpus.removed import write_removed
@@ -42,11 +53,36 @@ from rbt.ledger import Ledger
 from rbt.manifest import Manifest, is_artefact, load_manifest, record_files, to_json, write_manifest
 from rbt.stage import LOCK, WORK, Receipt, clear, exclusive
 from rbt.storage import write_text
+from rbt.tasks.files import TaskFile
 
 log = logging.getLogger(__name__)
 BUILD, ADD = "corpus build", "corpus add"
 REMOVED_SIGNATURES = f"{signatures.FOLDER}/{signatures.REMOVED}"
-LEDGER_STAGES = ("read", "extract", "clean", "filter", "paragraphs", "deduplicate", "parts")
+LEDGER_STAGES = ("read", "extract", "clean", "filter", "decontaminate", "paragraphs", "deduplicate", "parts")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a corpus, or a generation of one, is made from; `inputs` are what of it goes into the manifest by name."""
+
+    stage: str
+    recipe: Recipe
+    files: Sequence[RawFile]
+    evaluation: Sequence[TaskFile]
+    known: Known
+    inputs: dict[str, Any]
+    grown: parts.Corpus | None
+
+    @classmethod
+    def of(cls, stage: str, recipe: Recipe, against: Sequence[Path], grown: parts.Corpus | None = None) -> Job:
+        """Find and check everything that a recipe names. Raises ConfigError, InputError, ArtefactError."""
+        check_config(recipe.section("deduplicate", DeduplicateConfig))
+        files = list_raw_files(recipe.sources(SourceConfig), recipe.base)
+        evaluation = find_evaluation_files(recipe.section("decontaminate", DecontaminateConfig), recipe.base)
+        known, inputs = know(recipe, grown, against)
+        if evaluation:
+            inputs["evaluation"] = hash_evaluation_files(evaluation)
+        return cls(stage, recipe, files, evaluation, known, inputs, grown)
 
 
 def build_corpus(
@@ -54,13 +90,11 @@ def build_corpus(
 ) -> Manifest:
     """Build the corpus of a recipe in `out`, or find that it is there; `against`: other corpora, of which it holds no
     duplicate. Raises InputError, ArtefactError."""
-    check_config(recipe.section("deduplicate", DeduplicateConfig))
-    files = list_raw_files(recipe.sources(SourceConfig), recipe.base)
-    known, ancestry = know(recipe, None, against)
+    job = Job.of(BUILD, recipe, against)
     with exclusive(out, parts.KIND):
-        built = find_finished(recipe, files, out, BUILD, ancestry, replace)
+        built = find_finished(recipe, job.files, out, BUILD, job.inputs, replace)
         if built is None:
-            return make_generation(recipe, files, out, engine, BUILD, known, ancestry)
+            return make_generation(job, out, engine)
         log.info("%s: already built from this recipe", out)
         if not recipe.section("corpus", CorpusConfig).keep_work:  # a kill may have come between the manifest and this
             drop_work(out / WORK)
@@ -75,29 +109,25 @@ def add_generation(
     The documents kept are those of one build that lists the old sources and then the new. Raises InputError,
     ArtefactError.
     """
-    check_config(recipe.section("deduplicate", DeduplicateConfig))
-    files = list_raw_files(recipe.sources(SourceConfig), recipe.base)
     parts.open_corpus(folder)  # before a lock is made in a folder that is no corpus
     with exclusive(folder, parts.KIND):
         corpus = parts.open_corpus(folder)
-        known, ancestry = know(recipe, corpus, against)
+        job = Job.of(ADD, recipe, against, corpus)
         for number in range(1, len(corpus.folders)):
-            grown_from = {**ancestry, "parent": corpus.manifests[number - 1].fingerprint}
-            if find_added(recipe, files, corpus.folders[number], grown_from):
+            inputs = {**job.inputs, "parent": corpus.manifests[number - 1].fingerprint}
+            if find_added(recipe, job.files, corpus.folders[number], inputs):
                 log.info("%s: already added", corpus.folders[number])
                 return corpus.folders[number], corpus.manifests[number]
         out = folder / parts.generation_name(len(corpus.folders))
-        return out, make_generation(recipe, files, out, engine, ADD, known, ancestry, corpus)
+        return out, make_generation(job, out, engine)
 
 
-def make_generation(
-    recipe: Recipe, files: Sequence[RawFile], out: Path, engine: Engine, stage: str, known: Known,
-    ancestry: dict[str, Any], grown: parts.Corpus | None = None,
-) -> Manifest:
+def make_generation(job: Job, out: Path, engine: Engine) -> Manifest:
     """Run all stages into OUT, whose lock is held."""
+    recipe, known = job.recipe, job.known
     config, sources = recipe.section("corpus", CorpusConfig), recipe.sources(SourceConfig)
     work = out / WORK
-    tasks = plan_tasks(files, select_stories(files, work, engine))
+    tasks = plan_tasks(job.files, select_stories(job.files, work, engine))
     clean, quality = recipe.section("clean", CleanConfig), recipe.section("quality", QualityConfig)
     ingested = ingest(tasks, work / "ingest", engine, clean.mojibake)
     ledger = merged_ledger(ingested)
@@ -108,12 +138,8 @@ def make_generation(
     filtered = filter_parts(ingested, scored, labels, work, clean, quality, engine)
     ledger.merge(merged_ledger(filtered))
     check_not_empty(sources, lambda label: ledger.row("filter", label), "see [clean], [quality], `kind`, `paths`")
-    passed = pass_filter(ingested, filtered, labels, work)
-    paragraphs: list[tuple[Path, str]] = []
-    if near.paragraphs:
-        first, runs = known.base - known.others, known_paragraphs(grown)
-        passed, paragraphs, counts = cut_paragraphs(passed, first, runs, near, work, engine)
-        ledger.merge(counts)
+    passed, cut_ledger, to_keep = cut_texts(pass_filter(ingested, filtered, labels, work), job, work, engine)
+    ledger.merge(cut_ledger)
     inputs = deduplication_inputs(passed, known.base)
     selection = deduplicate(inputs, near, config.seed, work, engine, known)
     selected = select(passed, selection)
@@ -131,25 +157,43 @@ def make_generation(
     write_quarantined([task.name for task in tasks], work / "ingest", out / quarantine.NAME)
     name_the_most_frequent(ledger, [source.label for source in sources])
     ledger.chain(stage for stage in LEDGER_STAGES if stage in {name for name, _, _ in ledger})
-    kept = keep_paragraphs(paragraphs, out)
+    kept = [*keep_paragraphs(to_keep, out), *(keep_contamination(work, out) if job.evaluation else ())]
     numbers = known.base - known.others + sum(part.documents for part in inputs)
     facts = {
-        "generation": 0 if grown is None else len(grown.folders), "numbers": numbers,
+        "generation": 0 if job.grown is None else len(job.grown.folders), "numbers": numbers,
         "signatures": signature_identity(near, config.seed),
         **corpus_facts(tasks, ingested, written, ledger),
     }
-    manifest = finish(recipe, tasks, ingested, written, kept, ledger, out, stage, ancestry, facts)
+    manifest = finish(job, tasks, ingested, written, kept, ledger, out, facts)
     if not config.keep_work:
         drop_work(work)
     return manifest
 
 
-def find_added(recipe: Recipe, files: Sequence[RawFile], out: Path, ancestry: dict[str, Any]) -> bool:
+def cut_texts(
+    passed: list[Passed], job: Job, work: Path, engine: Engine
+) -> tuple[list[Passed], Ledger, list[tuple[Path, str]]]:
+    """Cut evaluation text and shared paragraphs, where the recipe says so: (what passes, the ledger's rows, runs of
+    paragraphs that later generations need)."""
+    ledger, runs = Ledger(), list[tuple[Path, str]]()
+    if job.evaluation:
+        rule, older = job.recipe.section("decontaminate", DecontaminateConfig), known_contamination(job.grown)
+        passed, counts = decontaminate(passed, job.evaluation, rule, work, engine, older)
+        ledger.merge(counts)
+    near = job.recipe.section("deduplicate", DeduplicateConfig)
+    if near.paragraphs:
+        first, before = job.known.base - job.known.others, known_paragraphs(job.grown)
+        passed, runs, counts = cut_paragraphs(passed, first, before, near, work, engine)
+        ledger.merge(counts)
+    return passed, ledger, runs
+
+
+def find_added(recipe: Recipe, files: Sequence[RawFile], out: Path, inputs: dict[str, Any]) -> bool:
     """Whether a generation is what the recipe asks for. Raw files are read only where their names are its own."""
     names = [(entry["source"], entry["origin"]) for entry in load_manifest(out).inputs["raw"]]
     if names != [(file.source.label, file.origin) for file in files]:
         return False
-    wanted = identity(recipe, files, known_hashes(files, out), ADD, ancestry)
+    wanted = identity(recipe, files, known_hashes(files, out), ADD, inputs)
     return wanted.fingerprint == load_manifest(out).fingerprint
 
 
@@ -189,19 +233,20 @@ def select(passed: Sequence[Passed], selection: Deduplicated) -> list[Selected]:
 
 
 def finish(
-    recipe: Recipe, tasks: Sequence[RawTask], ingested: Sequence[Receipt], written: Sequence[Receipt],
-    kept: Sequence[str], ledger: Ledger, out: Path, stage: str, ancestry: dict[str, Any], facts: dict[str, Any],
+    job: Job, tasks: Sequence[RawTask], ingested: Sequence[Receipt], written: Sequence[Receipt], kept: Sequence[str],
+    ledger: Ledger, out: Path, facts: dict[str, Any],
 ) -> Manifest:
     """Drop what an older run left, write the ledger, then the manifest. `kept`: files beside those of the parts."""
     names = [*(record.path for receipt in written for record in receipt.files), *kept]
-    old = [*out.glob("part-*.arrow"), *(out / signatures.FOLDER).glob("pa*")]
+    signed = (out / signatures.FOLDER).glob("*")
+    old = [*out.glob("part-*.arrow"), out / REPORT, *(path for path in signed if path != out / REMOVED_SIGNATURES)]
     for stale in set(old) - {out / name for name in names}:
-        stale.unlink()
+        stale.unlink(missing_ok=True)
     write_text(out / parts.LEDGER, to_json(ledger.table()))
     records = [record for receipt in written for record in receipt.files]
     records += record_files(out, [*kept, removals.NAME, audits.NAME, REMOVED_SIGNATURES, quarantine.NAME, parts.LEDGER])
     files, hashes = zip(*read_hashes(tasks, ingested), strict=True)
-    base = identity(recipe, files, hashes, stage, ancestry)
+    base = identity(job.recipe, files, hashes, job.stage, job.inputs)
     manifest = dataclasses.replace(base, files=tuple(records), facts=facts, ledger=ledger)
     return write_manifest(out, manifest, raw_provenance(files, hashes))
 

@@ -11,8 +11,12 @@ from typing import Any
 
 from rbt.config import Recipe, to_table
 from rbt.corpus.audit import VERSION as AUDIT_VERSION
-from rbt.corpus.config import QualityConfig, SourceConfig
+from rbt.corpus.config import DecontaminateConfig, QualityConfig, SourceConfig
+from rbt.corpus.cut_matches import rule_table
+from rbt.corpus.decontaminate import VERSION as DECONTAMINATE_VERSION
+from rbt.corpus.dedup.paragraphs import VERSION as PARAGRAPHS_VERSION
 from rbt.corpus.dedup.pipeline import VERSION as DEDUPLICATE_VERSION
+from rbt.corpus.evaluation import VERSION as EVALUATION_VERSION
 from rbt.corpus.filter import VERSION as FILTER_VERSION
 from rbt.corpus.ingest import VERSION as INGEST_VERSION
 from rbt.corpus.ingest import RawTask
@@ -28,39 +32,41 @@ from rbt.storage import as_text, write_text
 
 VERSION = sum(  # versions only rise, so that any change of one changes the sum
     (
-        STORIES_VERSION, INGEST_VERSION, SCORE_VERSION, FILTER_VERSION, DEDUPLICATE_VERSION, AUDIT_VERSION,
-        WRITE_VERSION,
+        STORIES_VERSION, INGEST_VERSION, SCORE_VERSION, FILTER_VERSION, EVALUATION_VERSION, DECONTAMINATE_VERSION,
+        PARAGRAPHS_VERSION, DEDUPLICATE_VERSION, AUDIT_VERSION, WRITE_VERSION,
     )
 )
 
 
 def identity(
-    recipe: Recipe, files: Sequence[RawFile], hashes: Sequence[str], stage: str, ancestry: dict[str, Any]
+    recipe: Recipe, files: Sequence[RawFile], hashes: Sequence[str], stage: str, inputs: dict[str, Any]
 ) -> Manifest:
-    """The manifest without its files. `ancestry`: fingerprints of the generation it grew from (`parent`) and of the
-    other corpora that it was deduplicated against (`against`), where there are any."""
-    sections = {
+    """The manifest without its files. `inputs`, where there are any: fingerprints of the generation it grew from
+    (`parent`) and of the other corpora (`against`), and hashes of the evaluation files (`evaluation`)."""
+    sections: dict[str, Any] = {
         "corpus": {key: value for key, value in to_table(recipe.sections["corpus"]).items() if key != "keep_work"},
         "source": [source_identity(source) for source in recipe.sources(SourceConfig)],
         "clean": to_table(recipe.sections["clean"]),
         "quality": effective(recipe.section("quality", QualityConfig)),
         "deduplicate": to_table(recipe.sections["deduplicate"]),
     }
+    if "evaluation" in inputs:
+        sections["decontaminate"] = rule_table(recipe.section("decontaminate", DecontaminateConfig))
     raw = [
         {"source": file.source.label, "origin": file.origin, "hash": hash, **file.resources}
         for file, hash in zip(files, hashes, strict=True)
     ]
-    return Manifest(parts.KIND, parts.VERSION, stage, VERSION, sections, {"raw": raw, **ancestry}, ())
+    return Manifest(parts.KIND, parts.VERSION, stage, VERSION, sections, {"raw": raw, **inputs}, ())
 
 
 def find_finished(
-    recipe: Recipe, files: Sequence[RawFile], out: Path, stage: str, ancestry: dict[str, Any], replace: bool
+    recipe: Recipe, files: Sequence[RawFile], out: Path, stage: str, inputs: dict[str, Any], replace: bool
 ) -> Manifest | None:
     """The corpus in `out` if it is what the recipe asks for; see `stage.finished`."""
     if not is_artefact(out):
         return None
     hashes = [""] * len(files) if replace else known_hashes(files, out)
-    built = finished(out, identity(recipe, files, hashes, stage, ancestry), replace)
+    built = finished(out, identity(recipe, files, hashes, stage, inputs), replace)
     if built is not None:
         remember(out, files, hashes)
     return built

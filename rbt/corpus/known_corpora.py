@@ -11,6 +11,7 @@ from typing import Any
 
 from rbt.config import Recipe, to_table
 from rbt.corpus.config import CorpusConfig, DeduplicateConfig
+from rbt.corpus.contamination import COUNTS
 from rbt.corpus.dedup.inputs import Known, KnownPart
 from rbt.corpus.dedup.sign import identity as signature_identity
 from rbt.errors import ArtefactError
@@ -41,13 +42,21 @@ def know(recipe: Recipe, grown: Corpus | None, against: Sequence[Path]) -> tuple
 
 def known_paragraphs(grown: Corpus | None) -> list[tuple[Path, str]]:
     """(path, content hash) of the runs of a corpus's paragraphs."""
-    if grown is None:
-        return []
-    prefix = f"{signatures.FOLDER}/{signatures.PARAGRAPHS}"
+    return _signature_files(grown, signatures.PARAGRAPHS)
+
+
+def known_contamination(grown: Corpus | None) -> list[Path]:
+    """Where the counts of a corpus's evaluation n-grams are."""
+    return [path for path, _ in _signature_files(grown, COUNTS)]
+
+
+def _signature_files(grown: Corpus | None, name: str) -> list[tuple[Path, str]]:
+    """(path, content hash) of the files beside the signatures whose names begin so, of all generations."""
+    generations = zip(grown.folders, grown.manifests, strict=True) if grown is not None else ()
     return [
         (folder / record.path, record.hash)
-        for folder, manifest in zip(grown.folders, grown.manifests, strict=True)
-        for record in manifest.files if record.path.startswith(prefix)
+        for folder, manifest in generations
+        for record in manifest.files if record.path.startswith(f"{signatures.FOLDER}/{name}")
     ]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rbt.corpus.contamination import REPORT, contamination_table
 from rbt.formats.audit import RULES
-from rbt.manifest import Manifest
+from rbt.manifest import Manifest, read_json
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,17 @@ def corpus_summary(out: Path, manifest: Manifest) -> list[str]:
     facts = manifest.facts
     total = f"{facts['documents']:,} documents, {facts['bytes'] / 1e6:,.2f} MB of text in {len(facts['parts'])} part(s)"
     return [
-        *ledger_table(manifest), *audit_line(manifest), *against_the_paper(manifest),
+        *ledger_table(manifest), *audit_line(manifest), *contamination_lines(out, manifest),
+        *against_the_paper(manifest),
         f"{out}: {total}; every record is accounted for in {out / 'ledger.json'}",
     ]
+
+
+def contamination_lines(out: Path, manifest: Manifest) -> list[str]:
+    """What a corpus had of evaluation sets, where it was decontaminated."""
+    if all(record.path != REPORT for record in manifest.files):
+        return []
+    return contamination_table(read_json(out / REPORT))
 
 
 def ledger_table(manifest: Manifest) -> list[str]:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import regex
 
 from rbt.corpus.clean import clean_text
 from rbt.corpus.config import SourceConfig
@@ -32,6 +33,7 @@ EXACT_FAMILIES, NEAR_FAMILIES = 1 / 12, 1 / 4
 LOWEST, HIGHEST = 0.5, 0.95  # expected Jaccard similarity of a near copy with its original
 REAL_SHARE = 0.5  # of the families, as long as there are real documents
 SENTENCES = (8, 40)  # of a recombined document
+UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]")
 Texts = dict[str, str]  # by a name of the benchmark's own
 
 
@@ -88,11 +90,15 @@ def pages(data: Path) -> Texts:
 
 
 def real_documents(data: Path) -> list[str]:
-    """All real documents of a useful length, cleaned as rbt cleans them, in a fixed order."""
+    """All real documents of a useful length, cleaned as rbt cleans them, in a fixed order; none with a character that
+    is a word by itself for rbt, and part of one for its peers."""
     texts = []
     for read in (reuters, bbc, plagiarism, lee, novels, pages):
         cleaned = (clean_text(text).text for text in read(data).values())
-        texts += [text for text in cleaned if len(text) >= MINIMUM_CHARACTERS and len(text.split()) >= MINIMUM_WORDS]
+        texts += [
+            text for text in cleaned
+            if len(text) >= MINIMUM_CHARACTERS and len(text.split()) >= MINIMUM_WORDS and not UNSPACED.search(text)
+        ]
     return texts
 
 

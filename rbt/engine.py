@@ -76,6 +76,7 @@ def available_cores() -> int:
 def _start_worker(counter: Any) -> None:
     global _counter
     _counter = counter
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # a worker is one core's share; read when polars is first imported
     parent = multiprocessing.parent_process()
     assert parent is not None
 

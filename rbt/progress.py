@@ -38,6 +38,9 @@ def progress(
     description: str, total: float | None, unit: str, initial: float = 0, *, shown: bool = True
 ) -> Iterator[Bar]:
     """A bar on standard error, unless `shown` is off. tqdm is optional, since the trainer runs on images without it."""
+    if not (shown and is_shown()):
+        yield _Silent()
+        return
     try:
         from tqdm import tqdm
     except ImportError:
@@ -47,6 +50,6 @@ def progress(
     options: dict[str, Any] = {"unit_divisor": 1000, "dynamic_ncols": True, "mininterval": 0.2}
     with tqdm(
         total=total, desc=f"{description:<22}", unit=unit if scale else f" {unit}", unit_scale=scale,
-        initial=initial, disable=not (shown and is_shown()), **options,
+        initial=initial, **options,
     ) as bar:
         yield cast(Bar, bar)

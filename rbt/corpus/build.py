@@ -47,6 +47,7 @@ from rbt.corpus.score import score_parts
 from rbt.corpus.story_scores import select_stories
 from rbt.corpus.write import Selected, plan_parts, write_parts, write_removed_signatures
 from rbt.engine import Engine
+from rbt.errors import ConfigError
 from rbt.formats import audit as audits
 from rbt.formats import parts, quarantine, removals, signatures
 from rbt.ledger import Ledger
@@ -90,6 +91,7 @@ def build_corpus(
 ) -> Manifest:
     """Build the corpus of a recipe in `out`, or find that it is there; `against`: other corpora, of which it holds no
     duplicate. Raises InputError, ArtefactError."""
+    check_against(against, out)
     job = Job.of(BUILD, recipe, against)
     with exclusive(out, parts.KIND):
         built = find_finished(recipe, job.files, out, BUILD, job.inputs, replace)
@@ -109,6 +111,7 @@ def add_generation(
     The documents kept are those of one build that lists the old sources and then the new. Raises InputError,
     ArtefactError.
     """
+    check_against(against, folder)
     parts.open_corpus(folder)  # before a lock is made in a folder that is no corpus
     with exclusive(folder, parts.KIND):
         corpus = parts.open_corpus(folder)
@@ -120,6 +123,13 @@ def add_generation(
                 return corpus.folders[number], corpus.manifests[number]
         out = folder / parts.generation_name(len(corpus.folders))
         return out, make_generation(job, out, engine)
+
+
+def check_against(against: Sequence[Path], out: Path) -> None:
+    """Raise ConfigError where a corpus is to be compared with itself as another one."""
+    for folder in against:
+        if folder.resolve() == out.resolve():
+            raise ConfigError("expected --against another corpus", path=folder, found="the one that is made")
 
 
 def make_generation(job: Job, out: Path, engine: Engine) -> Manifest:

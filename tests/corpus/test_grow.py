@@ -13,7 +13,7 @@ import pytest
 from rbt.config import Recipe, load_recipe
 from rbt.corpus.build import add_generation, build_corpus
 from rbt.engine import LocalEngine
-from rbt.errors import ArtefactError, RbtError
+from rbt.errors import ArtefactError, ConfigError, RbtError
 from rbt.formats import document, removals
 from rbt.formats.corpus_check import check_corpus
 from rbt.formats.parts import Corpus, open_corpus, open_table
@@ -186,6 +186,14 @@ def test_other_rules_than_the_corpus_was_made_with_are_an_error_that_names_the_k
         build_corpus(
             load_recipe(base, ["deduplicate.bands=9"]), tmp_path / "other", ONE, against=[tmp_path / "corpus"]
         )
+
+
+def test_a_corpus_is_no_other_corpus_to_itself(tmp_path: Path) -> None:
+    write_table(tmp_path, "a", [("1", "some text")])
+    build_corpus(recipe(tmp_path, "a"), tmp_path / "corpus", ONE)
+    for run in (build_corpus, add_generation):
+        with pytest.raises(ConfigError, match="another corpus"):
+            run(recipe(tmp_path, "a"), tmp_path / "corpus", ONE, against=[tmp_path / "b" / ".." / "corpus"])
 
 
 def test_a_generation_of_another_corpus_and_a_folder_without_one_are_errors(tmp_path: Path) -> None:

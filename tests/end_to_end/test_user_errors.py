@@ -30,7 +30,7 @@ def one_line(result: Any) -> str:
     [
         (("corpus", "build", "--set", "corpus.nmae=x"), "unknown key 'nmae' in [corpus]"),
         (("corpus", "build", "--recipe", "nowhere.toml"), "nowhere.toml: expected a recipe file"),
-        (("corpus", "build", "--engine", "ray"), "'local'"),
+        (("corpus", "build", "--engine", "ray"), "expected --address HOST:PORT"),
         (("corpus", "build", "--workers", "-2"), "expected --workers 0 (every core) or more"),
         (("corpus", "show", "--corpus", "nowhere"), "nowhere: expected a finished corpus; found no such folder"),
         (("bpe", "train", "--corpus", "nowhere"), "run `rbt corpus build`"),

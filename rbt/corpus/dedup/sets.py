@@ -39,7 +39,8 @@ def write_sets(
     common = {"buckets": [str(work / "pairs" / receipt.files[1].path) for receipt in pairs], "ngram": ngram}
     tasks = [
         Task(
-            part.name, {"part": part.hash, "shift": part.shift, "needed": needed},
+            part.name,
+            {"part": part.hash, "signatures": part.signatures_hash, "shift": part.shift, "needed": needed},
             context={
                 **common, "path": str(part.path), "cuts": [], "signatures": str(part.signatures),
                 "low": receipt.result["first"], "high": receipt.result["last"] + 1,

@@ -112,12 +112,12 @@ def test_units_reach_the_bar_while_a_task_runs_and_add_up(engine: RayEngine, tmp
 
 
 def test_an_error_comes_as_it_is_and_ends_what_runs(
-    engine: RayEngine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    engine: RayEngine, cluster: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError) as caught:
         run(engine, work.fail_or_sleep, tmp_path, TASKS[:2])
     assert str(caught.value) == "numbers: expected anything but zero; found zero (try one)"
-    assert not is_running(int((tmp_path / "pid").read_text()))
+    assert cluster.wait_until(lambda: not is_running(int((tmp_path / "pid").read_text())), 20)
     assert capfd.readouterr() == ("", "")
     run(engine, work.square, tmp_path / "after")
 

@@ -107,7 +107,8 @@ class _Flags:
     def __call__(self, name: str, *files: Runs, copies_from: int = 0) -> Path:
         def numbers(path: Path) -> Int64:
             if path.parent.name != "texts":
-                return open_array(path)[0]
+                first_row: Int64 = open_array(path)[0]
+                return first_row
             copies: Int64 = open_array(path)[1]
             return copies[copies >= copies_from]
 

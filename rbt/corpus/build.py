@@ -98,8 +98,7 @@ def build_corpus(
         if built is None:
             return make_generation(job, out, engine)
         log.info("%s: already built from this recipe", out)
-        if not recipe.section("corpus", CorpusConfig).keep_work:  # a kill may have come between the manifest and this
-            drop_work(out / WORK)
+        drop_left_work(recipe, out)
         return built
 
 
@@ -120,6 +119,7 @@ def add_generation(
             inputs = {**job.inputs, "parent": corpus.manifests[number - 1].fingerprint}
             if find_added(recipe, job.files, corpus.folders[number], inputs):
                 log.info("%s: already added", corpus.folders[number])
+                drop_left_work(recipe, corpus.folders[number])
                 return corpus.folders[number], corpus.manifests[number]
         out = folder / parts.generation_name(len(corpus.folders))
         return out, make_generation(job, out, engine)
@@ -279,6 +279,12 @@ def corpus_facts(
         "sources": sources, "parts": listed,
         "documents": sum(part["documents"] for part in listed), "bytes": sum(part["bytes"] for part in listed),
     }
+
+
+def drop_left_work(recipe: Recipe, out: Path) -> None:
+    """Drop the work folder of a finished run, if the recipe says so: a kill may have come before that."""
+    if not recipe.section("corpus", CorpusConfig).keep_work and (out / WORK).is_dir():
+        drop_work(out / WORK)
 
 
 def drop_work(work: Path) -> None:

@@ -26,8 +26,9 @@ def know(recipe: Recipe, grown: Corpus | None, against: Sequence[Path]) -> tuple
     corpora = [open_corpus(folder) for folder in against]
     for place, corpus in enumerate(corpora):
         check_signatures(recipe, corpus)
-        name = corpus.manifests[0].config["corpus"]["name"]
-        found += _parts(corpus, f"other-{place:02d}", others, name)
+        stem = f"other-{place:02d}"
+        name = corpus.manifests[0].config["corpus"]["name"] or stem  # "" would make it an older generation
+        found += _parts(corpus, stem, others, name)
         others += corpus.manifests[-1].facts["numbers"]
     ancestry: dict[str, Any] = {"against": [corpus.fingerprint for corpus in corpora]} if corpora else {}
     base = others
@@ -81,14 +82,15 @@ def check_signatures(recipe: Recipe, corpus: Corpus) -> None:
     wanted = signature_identity(config, seed)
     for folder, manifest in zip(corpus.folders, corpus.manifests, strict=True):
         made_with = manifest.facts["signatures"]
-        for key in sorted(wanted.keys() | made_with.keys()):
+        keys = sorted(wanted.keys() | made_with.keys())
+        for key in ("near", *keys):  # without it there are no bands, no rows, no seed: not these are to be set
             if wanted.get(key) != made_with.get(key):
                 section = "corpus" if key == "seed" else "deduplicate"
                 raise ArtefactError(
                     f"expected signatures made with {section}.{key} = {wanted.get(key)!r}, as the recipe says",
                     path=folder, found=repr(made_with.get(key)),
                     cure="it was made with another version of Unicode: build it again" if key == "words"
-                    else f"--set {section}.{key}={made_with.get(key)}, or build it again",
+                    else f"--set {section}.{key}={_as_toml(made_with.get(key))}, or build it again",
                 )
 
 

@@ -209,3 +209,53 @@ def test_a_generation_of_another_corpus_and_a_folder_without_one_are_errors(tmp_
     out.rename(out.with_name("generation-0002"))
     with pytest.raises(ArtefactError, match="expected generation 1"):
         open_corpus(tmp_path / "corpus")
+
+
+def test_what_an_older_document_was_removed_for_is_still_kept_where_another_corpus_has_its_text(tmp_path: Path) -> None:
+    kept_text, removed_text = "one two three four five six seven", "one two three four five six eight"
+    write_table(tmp_path, "a", [("1", kept_text), ("2", removed_text)])
+    write_table(tmp_path, "o", [("1", kept_text)])
+    write_table(tmp_path, "b", [("1", removed_text), ("2", "words that nobody has written before")])
+    build_corpus(recipe(tmp_path, "o"), tmp_path / "reference", ONE)
+    build_corpus(recipe(tmp_path, "a"), tmp_path / "corpus", ONE)
+    out, _ = add_generation(recipe(tmp_path, "b"), tmp_path / "corpus", ONE, against=[tmp_path / "reference"])
+    found = [(row["id"], row["kept_id"]) for row in removed(open_corpus(tmp_path / "corpus"))]
+    assert found == [("a:2", "a:1"), ("b:1", "a:1")]
+    assert check_corpus(out) == []
+
+
+def test_another_corpus_without_a_name_is_still_another_one(tmp_path: Path) -> None:
+    write_table(tmp_path, "a", [("1", "the same words in both of them"), ("2", "an id that both of them have")])
+    base = recipe(tmp_path, "a").origin
+    build_corpus(load_recipe(base, ['corpus.name=""']), tmp_path / "reference", ONE)
+    write_table(tmp_path, "a", [("1", "the same words in both of them"), ("2", "something quite different by now")])
+    build_corpus(recipe(tmp_path, "a"), tmp_path / "corpus", ONE, against=[tmp_path / "reference"])
+    corpus = open_corpus(tmp_path / "corpus")
+    assert [id for id, _ in kept(corpus)] == ["a:2"]
+    assert [row["rule"] for row in removed(corpus)] == ["exact_duplicate_elsewhere"]
+    assert check_corpus(tmp_path / "corpus") == []
+
+
+@pytest.mark.parametrize(("made", "asked", "cure"), [("false", "true", "false"), ("true", "false", "true")])
+def test_signatures_without_bands_are_an_error_whose_cure_is_one(
+    tmp_path: Path, made: str, asked: str, cure: str
+) -> None:
+    write_table(tmp_path, "a", [("1", "some text")])
+    write_table(tmp_path, "b", [("1", "other text")])
+    build_corpus(recipe(tmp_path, "a", settings=[f"deduplicate.near={made}"]), tmp_path / "reference", ONE)
+    other = recipe(tmp_path, "b", settings=[f"deduplicate.near={asked}"])
+    with pytest.raises(ArtefactError, match=rf"--set deduplicate\.near={cure}"):
+        build_corpus(other, tmp_path / "corpus", ONE, against=[tmp_path / "reference"])
+    cured = recipe(tmp_path, "b", settings=[f"deduplicate.near={cure}"])
+    build_corpus(cured, tmp_path / "corpus", ONE, against=[tmp_path / "reference"])
+
+
+def test_work_that_a_kill_left_in_a_finished_generation_goes_when_it_is_added_again(tmp_path: Path) -> None:
+    for name in "ab":
+        write_table(tmp_path, name, [("1", f"text of {name}")])
+    build_corpus(recipe(tmp_path, "a"), tmp_path / "corpus", ONE)
+    added = recipe(tmp_path, "b", settings=["corpus.keep_work=false"])
+    out, _ = add_generation(added, tmp_path / "corpus", ONE)
+    (out / "work" / "sign").mkdir()
+    assert add_generation(added, tmp_path / "corpus", ONE)[0] == out
+    assert not (out / "work" / "sign").exists()

@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rbt.corpus.config import DeduplicateConfig
-from rbt.corpus.dedup.arrays import open_array, write_flags
+from rbt.corpus.dedup.arrays import Int64, open_array, write_flags
 from rbt.corpus.dedup.collect import RULES, collect
 from rbt.corpus.dedup.follow import follow
 from rbt.corpus.dedup.groups import Runs, find_groups
@@ -81,7 +81,8 @@ def deduplicate(
     edges = verify(
         ingested, known, shuffled, runs_named(pairs, work / "bands"), config.ngram, config.threshold, work, engine
     )
-    gone = flag("gone", id_runs, copies, near_runs(shuffled, work / "known"))
+    # an older document that has the text of one of another corpus stays: what was removed for it may come again
+    gone = flag("gone", id_runs, copies, near_runs(shuffled, work / "known"), copies_from=base)
     selected = [select(runs_named(edges, work / "verify"), copies, gone, numbering, work / "select", engine)]
     removed = runs_named(selected, work / "select", REMOVED)[0]
     near = runs_named(selected, work / "select", "near")
@@ -98,15 +99,21 @@ def deduplicate(
 
 class _Flags:
     """Writes flags of the documents in the first row of some files (of texts, whose first row is the one that stays, in
-    the second)."""
+    the second, if numbered `copies_from` or more)."""
 
     def __init__(self, numbering: Numbering, folder: Path) -> None:
         self._numbering, self._folder = numbering, folder
 
-    def __call__(self, name: str, *files: Runs) -> Path:
-        found = (open_array(path)[1 if path.parent.name == "texts" else 0] for runs in files for path, _ in runs)
-        path = self._folder / f"{name}.npy"
-        return write_flags(path, self._numbering.documents, map(self._numbering.positions, found))
+    def __call__(self, name: str, *files: Runs, copies_from: int = 0) -> Path:
+        def numbers(path: Path) -> Int64:
+            if path.parent.name != "texts":
+                first_row: Int64 = open_array(path)[0]
+                return first_row
+            copies: Int64 = open_array(path)[1]
+            return copies[copies >= copies_from]
+
+        found = (self._numbering.positions(numbers(path)) for runs in files for path, _ in runs)
+        return write_flags(self._folder / f"{name}.npy", self._numbering.documents, found)
 
 
 def _result(

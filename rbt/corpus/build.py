@@ -47,7 +47,7 @@ from rbt.corpus.score import score_parts
 from rbt.corpus.story_scores import select_stories
 from rbt.corpus.write import Selected, plan_parts, write_parts, write_removed_signatures
 from rbt.engine import Engine
-from rbt.errors import ConfigError
+from rbt.errors import ArtefactError, ConfigError
 from rbt.formats import audit as audits
 from rbt.formats import parts, quarantine, removals, signatures
 from rbt.ledger import Ledger
@@ -203,8 +203,15 @@ def find_added(recipe: Recipe, files: Sequence[RawFile], out: Path, inputs: dict
     names = [(entry["source"], entry["origin"]) for entry in load_manifest(out).inputs["raw"]]
     if names != [(file.source.label, file.origin) for file in files]:
         return False
-    wanted = identity(recipe, files, known_hashes(files, out), ADD, inputs)
-    return wanted.fingerprint == load_manifest(out).fingerprint
+    wanted, found = identity(recipe, files, known_hashes(files, out), ADD, inputs), load_manifest(out)
+    if wanted.fingerprint != found.fingerprint:
+        return False
+    if missing := next((record.path for record in found.files if not record.is_present(out)), None):
+        raise ArtefactError(
+            "expected the generation of this recipe to be whole", path=out, found=f"{missing} missing or cut",
+            cure="delete its folder, if none was added after it, and run the same command again",
+        )
+    return True
 
 
 def merged_ledger(receipts: Sequence[Receipt]) -> Ledger:

@@ -179,7 +179,8 @@ def open_corpus(folder: Path) -> Corpus:
             "expected the folder of a corpus", path=folder, found=f"its generation {root.facts['generation']}",
             cure="name the folder above it",
         )
-    folders = [folder, *sorted(path for path in folder.glob("generation-[0-9]*") if is_artefact(path))]
+    found = [path for path in folder.glob("generation-[0-9]*") if is_artefact(path)]
+    folders = [folder, *sorted(found, key=lambda path: (len(path.name), path.name))]
     manifests = [root, *(read_manifest(path, KIND, VERSION, GROWN_BY) for path in folders[1:])]
     for number, (before, manifest) in enumerate(pairwise(manifests), 1):
         is_next = manifest.facts["generation"] == number and folders[number].name == generation_name(number)

@@ -125,6 +125,11 @@ def test_adding_the_same_again_changes_nothing_and_a_killed_one_goes_on(tmp_path
     again, second = add_generation(recipe(tmp_path, "b"), tmp_path / "corpus", ONE)
     assert (again, second.table()) == (out, first.table())
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == stamps
+    part = (out / "part-00000.arrow").read_bytes()
+    (out / "part-00000.arrow").unlink()
+    with pytest.raises(ArtefactError, match=r"part-00000\.arrow missing or cut"):
+        add_generation(recipe(tmp_path, "b"), tmp_path / "corpus", ONE)
+    (out / "part-00000.arrow").write_bytes(part)
     (out / "manifest.json").unlink()  # as a kill before the end leaves it: no generation yet
     assert len(open_corpus(tmp_path / "corpus").folders) == 1
     again, second = add_generation(recipe(tmp_path, "b"), tmp_path / "corpus", ONE)

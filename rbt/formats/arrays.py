@@ -18,9 +18,9 @@ Array = npt.NDArray[Any]
 
 
 def write_array(path: Path, array: Array) -> None:
-    """Write a .npy file atomically."""
+    """Write a .npy file atomically, in C order: a row of a table is one stretch of the file, however it was made."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
+        np.save(stream, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def write_joined(path: Path, pieces: Iterable[Array], length: int, dtype: npt.DTypeLike) -> None:

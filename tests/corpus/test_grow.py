@@ -12,6 +12,7 @@ import pytest
 
 from rbt.config import Recipe, load_recipe
 from rbt.corpus.build import add_generation, build_corpus
+from rbt.corpus.dedup import groups
 from rbt.engine import LocalEngine
 from rbt.errors import ArtefactError, ConfigError, RbtError
 from rbt.formats import document, removals
@@ -78,22 +79,33 @@ def removed(corpus: Corpus) -> list[dict[str, Any]]:
     return [row for path in corpus.removals() for row in open_table(path, removals.SCHEMA).to_pylist()]
 
 
+def not_compared(corpus: Corpus) -> int:
+    """Pairs beyond the limit of their groups, over all generations."""
+    rows = (manifest.ledger.row("deduplicate", "") for manifest in corpus.manifests)
+    return sum(row.other["pairs_not_compared"] for row in rows)
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_a_corpus_that_grew_twice_keeps_what_one_build_keeps(tmp_path: Path, seed: int) -> None:
-    generator, earlier = random.Random(seed), list[str]()
+def test_a_corpus_that_grew_twice_keeps_what_one_build_keeps(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, earlier, few = random.Random(seed), list[str](), ["deduplicate.group_limit=1"]
+    if seed % 2:  # ranges that split down to one key
+        monkeypatch.setattr(groups, "PIECE_ROWS", 3)
     for name in "abc":
         write_table(tmp_path, name, random_rows(generator, earlier))
-    build_corpus(recipe(tmp_path, "a", "b", "c"), tmp_path / "whole", ONE)
-    build_corpus(recipe(tmp_path, "a"), tmp_path / "grown", ONE)
+    build_corpus(recipe(tmp_path, "a", "b", "c", settings=few), tmp_path / "whole", ONE)
+    build_corpus(recipe(tmp_path, "a", settings=few), tmp_path / "grown", ONE)
     before = {path: path.read_bytes() for path in sorted((tmp_path / "grown").glob("*")) if path.is_file()}
     for name in "bc":
-        add_generation(recipe(tmp_path, name), tmp_path / "grown", ONE)
+        add_generation(recipe(tmp_path, name, settings=few), tmp_path / "grown", ONE)
     assert {path: path.read_bytes() for path in before} == before
     whole, grown = open_corpus(tmp_path / "whole"), open_corpus(tmp_path / "grown")
     assert kept(grown) == kept(whole)
     assert len(grown.folders) == 3
     rules = [[(row["id"], row["rule"]) for row in removed(corpus)] for corpus in (grown, whole)]
     assert rules[0] == rules[1]
+    assert not_compared(grown) == not_compared(whole) > 0
     assert all(not verdict.problems for verdict in verify(tmp_path / "grown"))
     manifest = grown.manifests[-1]
     assert manifest.facts["numbers"] == whole.manifests[0].facts["numbers"]
@@ -264,3 +276,23 @@ def test_work_that_a_kill_left_in_a_finished_generation_goes_when_it_is_added_ag
     (out / "work" / "sign").mkdir()
     assert add_generation(added, tmp_path / "corpus", ONE)[0] == out
     assert not (out / "work" / "sign").exists()
+
+
+def test_what_is_stored_means_the_same_whether_or_not_there_was_another_corpus(tmp_path: Path) -> None:
+    boilerplate = "this line stands below every text"
+    for name, count in (("o", 9), ("a", 3), ("b", 3)):  # more in the other corpus than here: numbers that count it show
+        own = [f"{name}{number} " * 30 for number in range(count)]
+        texts = [f"{text}\n\n{boilerplate}" if name != "o" else text for text in own]
+        write_table(tmp_path, name, [(f"{number}", text) for number, text in enumerate(texts)])
+    settings = ["deduplicate.paragraphs=true", "deduplicate.paragraph_words=3"]
+    build_corpus(recipe(tmp_path, "o", settings=settings), tmp_path / "other", ONE)
+    stored = []
+    for name, against in (("alone", []), ("beside", [tmp_path / "other"])):
+        build_corpus(recipe(tmp_path, "a", settings=settings), tmp_path / name, ONE, against=against)
+        out, _ = add_generation(recipe(tmp_path, "b", settings=settings), tmp_path / name, ONE, against=against)
+        folders = [tmp_path / name / "signatures", out / "signatures"]
+        stored.append([(path.name, path.read_bytes()) for folder in folders for path in sorted(folder.iterdir())])
+        texts = [text for _, text in kept(open_corpus(tmp_path / name))]
+        assert [boilerplate in text for text in texts] == [True, *[False] * 5]
+    assert stored[0] == stored[1]
+    assert any(name.startswith("paragraphs-") for name, _ in stored[0])

@@ -40,3 +40,13 @@ def test_objects_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         write_array(tmp_path / "a.npy", np.array([{}], dtype=object))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_row_of_a_table_is_one_stretch_of_the_file(tmp_path: Path) -> None:
+    """Also of one that numpy has put in another order, as it does where columns are chosen."""
+    chosen = np.arange(12).reshape(3, 4)[:, np.array([2, 0, 3])]
+    assert not chosen.flags.c_contiguous
+    write_array(tmp_path / "a.npy", chosen)
+    written = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert written.flags.c_contiguous
+    assert np.array_equal(written, chosen)

@@ -10,12 +10,14 @@ from a few pages. A reader takes the same range from every file; nobody sorts a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from rbt.errors import ArtefactError
 from rbt.formats.arrays import Array, write_array
@@ -28,14 +30,21 @@ SAMPLES = 1 << 20  # values looked at to cut ranges of about equal size
 
 
 def open_array(path: Path) -> Array:
-    """Memory-map a .npy file. Raises ArtefactError where it is missing or cut."""
+    """Memory-map a .npy file, read-only. Raises ArtefactError where it is missing or cut.
+
+    The map holds no file descriptor (`np.load` keeps one an array): a task opens one file a part, thousands of them.
+    """
     try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as stream, pa.memory_map(str(path)) as mapped:
+            if (version := np.lib.format.read_magic(stream)) != (1, 0):
+                raise ValueError(f".npy version {version}")
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+            values = np.frombuffer(mapped.read_buffer()[stream.tell() :], dtype, math.prod(shape))
+            return values.reshape(shape, order="F" if is_fortran else "C")
     except (OSError, ValueError, EOFError) as error:
         raise ArtefactError(
             "expected a .npy file of an earlier step", path=path, found=str(error), cure="delete it and run again"
         ) from error
-    return array
 
 
 def open_range(path: Path, low: int, high: int) -> Array:

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbt.corpus.dedup.arrays import LEADING_BITS, bounds, cut_ranges, key_ranges, order_by_leading_bits, write_flags
+from rbt.corpus.dedup.arrays import (
+    LEADING_BITS,
+    bounds,
+    cut_ranges,
+    key_ranges,
+    open_array,
+    order_by_leading_bits,
+    write_flags,
+)
 from rbt.corpus.dedup.collect import REMOVAL_SCHEMA, collect
 from rbt.corpus.dedup.follow import follow
 from rbt.corpus.dedup.groups import maybe_shared
@@ -148,3 +156,21 @@ def test_no_shared_key_is_overlooked(keys: list[int]) -> None:
     found = maybe_shared(np.array(keys, dtype=np.uint64)).tolist()
     assert found == sorted(set(found))
     assert {place for place, key in enumerate(keys) if keys.count(key) > 1} <= set(found)
+
+
+@pytest.mark.parametrize("shape", [(0,), (5,), (3, 0), (2, 3)])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.bool_])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_open_array_is_what_was_saved(tmp_path: Path, shape: tuple[int, ...], dtype: type, order: str) -> None:
+    array = np.asarray(np.arange(np.prod(shape)).reshape(shape) % 3, dtype=dtype, order=order)
+    np.save(tmp_path / "a.npy", array)
+    opened = open_array(tmp_path / "a.npy")
+    assert (opened.dtype, opened.tolist()) == (array.dtype, array.tolist())
+
+
+def test_open_arrays_hold_no_descriptors_of_which_a_process_may_have_few(tmp_path: Path) -> None:
+    write_array(tmp_path / "a.npy", np.arange(9))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    opened = [open_array(tmp_path / "a.npy") for _ in range(50)]
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
+    assert all(array.sum() == 36 for array in opened)

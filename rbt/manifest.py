@@ -130,6 +130,7 @@ def read_manifest(folder: Path, kind: str, version: int, made_by: str) -> Manife
         raise ArtefactError(
             f"expected a {kind} of format version {version}", path=folder,
             found=f"{manifest.kind} of format version {manifest.format_version}",
+            cure=f"run `{made_by}` of this version into another --out" if manifest.kind == kind else "",
         )
     return manifest
 

@@ -96,6 +96,7 @@ def build_corpus(
     with exclusive(out, parts.KIND):
         built = find_finished(recipe, job.files, out, BUILD, job.inputs, replace)
         if built is None:
+            refuse_grown(out)
             return make_generation(job, out, engine)
         log.info("%s: already built from this recipe", out)
         drop_left_work(recipe, out)
@@ -123,6 +124,15 @@ def add_generation(
                 return corpus.folders[number], corpus.manifests[number]
         out = folder / parts.generation_name(len(corpus.folders))
         return out, make_generation(job, out, engine)
+
+
+def refuse_grown(out: Path) -> None:
+    """Raise ArtefactError where a corpus that is to be replaced has grown: what was added would go with it."""
+    if grown := sorted(path.name for path in out.glob(f"{parts.GENERATION}[0-9]*") if is_artefact(path)):
+        raise ArtefactError(
+            "expected --replace of a corpus that has not grown", path=out, found=", ".join(grown),
+            cure="they were added to the corpus that would go: build into another --out, or delete them first",
+        )
 
 
 def check_against(against: Sequence[Path], out: Path) -> None:

@@ -89,7 +89,8 @@ def check_signatures(recipe: Recipe, corpus: Corpus) -> None:
                 raise ArtefactError(
                     f"expected signatures made with {section}.{key} = {wanted.get(key)!r}, as the recipe says",
                     path=folder, found=repr(made_with.get(key)),
-                    cure="it was made with another version of Unicode: build it again" if key == "words"
+                    cure="it was made by another version of rbt or of Unicode: build it again"
+                    if key in ("version", "words")
                     else f"--set {section}.{key}={_as_toml(made_with.get(key))}, or build it again",
                 )
 

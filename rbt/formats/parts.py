@@ -25,6 +25,7 @@ from rbt.rng import rng
 from rbt.storage import atomic_path
 
 KIND, VERSION = "corpus", 2
+GENERATION = "generation-"  # prefix of the folders of later generations
 MADE_BY, GROWN_BY = "rbt corpus build", "rbt corpus add"
 BATCH_BYTES = 4 << 20  # of text, so that a reader holds a few megabytes whatever the part's size
 BATCH_DOCUMENTS = 4096
@@ -168,7 +169,7 @@ class Corpus:
 
 def generation_name(number: int) -> str:
     """Folder name of a later generation."""
-    return f"generation-{number:04d}"
+    return f"{GENERATION}{number:04d}"
 
 
 def open_corpus(folder: Path) -> Corpus:
@@ -179,7 +180,7 @@ def open_corpus(folder: Path) -> Corpus:
             "expected the folder of a corpus", path=folder, found=f"its generation {root.facts['generation']}",
             cure="name the folder above it",
         )
-    found = [path for path in folder.glob("generation-[0-9]*") if is_artefact(path)]
+    found = [path for path in folder.glob(f"{GENERATION}[0-9]*") if is_artefact(path)]
     folders = [folder, *sorted(found, key=lambda path: (len(path.name), path.name))]
     manifests = [root, *(read_manifest(path, KIND, VERSION, GROWN_BY) for path in folders[1:])]
     for number, (before, manifest) in enumerate(pairwise(manifests), 1):

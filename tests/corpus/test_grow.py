@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,31 @@ def test_other_rules_than_the_corpus_was_made_with_are_an_error_that_names_the_k
         build_corpus(
             load_recipe(base, ["deduplicate.bands=9"]), tmp_path / "other", ONE, against=[tmp_path / "corpus"]
         )
+
+
+def test_a_corpus_that_grew_is_not_replaced(tmp_path: Path) -> None:
+    for name in "abc":
+        write_table(tmp_path, name, [("1", f"text of {name}")])
+    build_corpus(recipe(tmp_path, "a"), tmp_path / "corpus", ONE)
+    out, _ = add_generation(recipe(tmp_path, "b"), tmp_path / "corpus", ONE)
+    before = kept(open_corpus(tmp_path / "corpus"))
+    with pytest.raises(ArtefactError, match="generation-0001"):
+        build_corpus(recipe(tmp_path, "c"), tmp_path / "corpus", ONE, replace=True)
+    assert kept(open_corpus(tmp_path / "corpus")) == before
+    shutil.rmtree(out)
+    build_corpus(recipe(tmp_path, "c"), tmp_path / "corpus", ONE, replace=True)
+    assert kept(open_corpus(tmp_path / "corpus")) == [("c:1", "text of c")]
+
+
+def test_signatures_of_another_version_of_the_hashes_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        write_table(tmp_path, name, [("1", f"text of {name}")])
+    build_corpus(recipe(tmp_path, "a"), tmp_path / "corpus", ONE)
+    monkeypatch.setattr("rbt.corpus.dedup.sign.VERSION", 99)
+    with pytest.raises(ArtefactError, match="another version of rbt"):
+        add_generation(recipe(tmp_path, "b"), tmp_path / "corpus", ONE)
 
 
 def test_a_corpus_is_no_other_corpus_to_itself(tmp_path: Path) -> None:

@@ -46,10 +46,11 @@ class Batch:
 
 
 def identity(config: DeduplicateConfig, seed: int) -> dict[str, Any]:
-    """What of the configuration shapes signatures, with the version of the character table."""
+    """What of the configuration shapes signatures, with the versions of the hashes and of the character table."""
     names = ("ngram", "bands", "rows") if config.near else ()
     shape = {name: value for name, value in to_table(config).items() if name in names}
-    return {"near": config.near, "words": table_fingerprint(), **({"seed": seed} if config.near else {}), **shape}
+    made_with = {"near": config.near, "version": VERSION, "words": table_fingerprint()}
+    return {**made_with, **({"seed": seed} if config.near else {}), **shape}
 
 
 def sign(

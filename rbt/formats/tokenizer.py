@@ -131,3 +131,9 @@ def token_lengths(vocab: dict[str, int]) -> npt.NDArray[np.int64]:
 def read_tokenizer(folder: Path) -> Manifest:
     """The manifest of a finished tokenizer. Raises ArtefactError."""
     return read_manifest(folder, KIND, VERSION, MADE_BY)
+
+
+def read_model(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """(token to id, merges in order) of tokenizer.json."""
+    model = read_json(folder / "tokenizer.json")["model"]
+    return model["vocab"], [(left, right) for left, right in model["merges"]]

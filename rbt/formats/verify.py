@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rbt.errors import ArtefactError
-from rbt.formats import blocks, checkpoint, parts, tokenizer, tokens, urls
+from rbt.formats import blocks, checkpoint, parts, tokenizer, tokens, urls, word_counts
 from rbt.formats.corpus_check import check_corpus
 from rbt.formats.tokenizer_check import check_tokenizer
 from rbt.ledger import Ledger
@@ -28,6 +28,7 @@ def _nothing_more(folder: Path) -> list[str]:
 CHECKS: dict[str, Callable[[Path], list[str]]] = {
     parts.KIND: check_corpus,
     urls.KIND: urls.check_urls,
+    word_counts.KIND: word_counts.check_counts,
     tokenizer.KIND: check_tokenizer,
     tokens.KIND: tokens.check_tokens,
     blocks.KIND: blocks.check_index,

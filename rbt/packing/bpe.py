@@ -1,99 +1,156 @@
-"""`rbt bpe train`: the merges of byte-level BPE, counted over a whole corpus.
+"""`rbt bpe train`: the merges of byte-level BPE, learned from the words of a whole corpus.
 
-    corpus parts ──texts──> split into words, counted ──merge──> merges ──> tokenizer folder
+    corpus parts ──count──> sorted word counts ──merge──> words ──learn merges──> tokenizer folder
 
-Hugging Face tokenizers does the counting and merging: the most frequent pair first, ties to the smaller pair of ids,
-every word counted. Its result depends neither on threads nor on the order of documents. All ids are 4 leading
+The counts are those of the corpus at hand, kept under OUT/work, or of folders that `rbt bpe count` made, so that new
+text is added without reading the old. The result depends on the words and their counts alone. All ids are 4 leading
 specials, 256 bytes, the merges, <mask>: a vocabulary of 50,265 has 50,004 merges, where the released RoBERTa has
 50,000, GPT-2's <|endoftext|> and three filler words that stand for nothing.
-
-Known limit: tokenizers counts pairs in 32 bits, so on a corpus whose most frequent pair occurs more than 2**31 times
-(tens of gigabytes of English) counts overflow; such a corpus is warned of.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+import numpy as np
 
 from rbt.config import to_table
-from rbt.errors import ArtefactError, ConfigError
-from rbt.formats.parts import Corpus, open_corpus, read_batches, text_bytes
-from rbt.formats.tokenizer import FILES, KIND, LEADING_SPECIALS, VERSION, write_tokenizer
+from rbt.engine import Engine
+from rbt.errors import ConfigError
+from rbt.formats.parts import read_batches
+from rbt.formats.tokenizer import FILES, KIND, LEADING_SPECIALS, VERSION, spell, write_tokenizer
+from rbt.formats.word_counts import SCHEMA, counts_name, open_counts, word_buffers, write_counts
 from rbt.ledger import Ledger
 from rbt.manifest import Manifest, record_files, write_manifest
+from rbt.packing import count
 from rbt.packing.config import BpeConfig
+from rbt.packing.laid_words import Counted, lay_out
+from rbt.packing.merges import NUM_BYTES, byte_ids, learn_merges
+from rbt.packing.word_runs import merge_runs
 from rbt.progress import progress
-from rbt.stage import exclusive, open_out
+from rbt.stage import WORK, exclusive, open_out
 
 log = logging.getLogger(__name__)
 STAGE, STAGE_VERSION = "bpe", 1
 NUM_SPECIALS = len(LEADING_SPECIALS) + 1  # and <mask>
-NUM_BYTES = 256
-COUNTED_BYTES = 1 << 32  # of text, above which pair counts of 32 bits may overflow
+ALL_WORDS = "all-words"  # the merged counts, while they are in use
 
 
-def train_bpe(corpus: Path, out: Path, config: BpeConfig, *, replace: bool) -> Manifest:
+@dataclass(frozen=True)
+class WordFiles:
+    """Counted words: the files, and the ledger of the text that they were counted in."""
+
+    paths: Sequence[Path]
+    ledger: Ledger
+
+
+def train_bpe(
+    corpus: Path, out: Path, config: BpeConfig, engine: Engine, *, replace: bool, memory_bytes: int = count.MEMORY_BYTES
+) -> Manifest:
     """Train a tokenizer on all of a corpus into `out`, or find that it is there. Raises ConfigError, ArtefactError."""
+    check_config(config)
+    opened = count.open_documents(corpus)
+    identity = _identity(config, {"corpus": opened.fingerprint})
+    with exclusive(out, KIND):
+        if (manifest := _open(out, identity, replace)) is not None:
+            return manifest
+        folder = out / WORK / count.STAGE
+        receipts = count.count_parts(opened, folder, folder / "receipts", engine, memory_bytes)
+        ledger = Ledger()
+        for receipt in receipts:
+            ledger.merge(receipt.ledger)
+        paths = [folder / counts_name(number) for number in range(len(receipts))]
+        return _train(WordFiles(paths, ledger), out, identity, config, memory_bytes)
+
+
+def train_on_counts(
+    folders: Sequence[Path], out: Path, config: BpeConfig, *, replace: bool, memory_bytes: int = count.MEMORY_BYTES
+) -> Manifest:
+    """The same from folders of word counts, of different corpus parts. Raises ConfigError, ArtefactError."""
+    check_config(config)
+    manifests = [open_counts(folder) for folder in folders]
+    count.check_distinct_parts(manifests, folders)
+    inputs = {f"counts {number}": manifest.fingerprint for number, manifest in enumerate(manifests)}
+    identity = _identity(config, inputs)
+    with exclusive(out, KIND):
+        if (manifest := _open(out, identity, replace)) is not None:
+            return manifest
+        paths, ledger = list[Path](), Ledger()
+        for folder, counted in zip(folders, manifests, strict=True):
+            paths += [folder / fact["path"] for fact in counted.facts["parts"]]
+            ledger.merge(counted.ledger)
+        return _train(WordFiles(paths, ledger), out, identity, config, memory_bytes)
+
+
+def check_config(config: BpeConfig) -> None:
+    """Raise ConfigError where a value of [bpe] cannot be used."""
     smallest = NUM_SPECIALS + NUM_BYTES + 1
     if config.vocab_size < smallest:
         raise ConfigError(f"[bpe] vocab_size: expected at least {smallest}", found=str(config.vocab_size))
-    opened = open_corpus(corpus)
-    if opened.documents() == 0:
-        raise ArtefactError("expected at least one document", path=corpus, found="none")
-    identity = Manifest(KIND, VERSION, STAGE, STAGE_VERSION, to_table(config), {"corpus": opened.fingerprint}, ())
-    with exclusive(out, KIND):
-        if (manifest := open_out(out, identity, replace)) is not None:
-            log.info("%s: already trained on this corpus", out)
-            return manifest
-        return _train(opened, out, identity, config.vocab_size)
+    for key in ("minimum_frequency", "maximum_token_bytes", "minimum_word_count"):
+        if getattr(config, key) < 0:
+            raise ConfigError(f"[bpe] {key}: expected 0 or more", found=str(getattr(config, key)))
 
 
-def _train(corpus: Corpus, out: Path, identity: Manifest, vocab_size: int) -> Manifest:
-    ledger = Ledger()
-    total = sum(part.bytes for part in corpus.parts())
-    if total > COUNTED_BYTES:
-        log.warning(
-            "%s: %d bytes of text; the trainer counts pairs in 32 bits, so merges of very frequent pairs may come "
-            "late or not at all (docs/architecture.md, known limits)", corpus.folder, total,
-        )
-    with progress("count words", total, "B") as bar:
-        merges = train_merges(_texts(corpus, ledger, bar.update), vocab_size - NUM_SPECIALS)
-    size = len(write_tokenizer(out, merges))
-    if size < vocab_size:
-        log.warning("%s: %d ids instead of %d: the corpus has no more pairs to merge", out, size, vocab_size)
-    amount = ledger.row(STAGE, "all").outgoing
-    manifest = Manifest(
-        identity.kind, identity.format_version, identity.stage, identity.stage_version, identity.config,
-        identity.inputs, record_files(out, FILES),
-        {"vocab_size": size, "merges": len(merges), **amount.table()}, ledger,
+def _identity(config: BpeConfig, inputs: dict[str, str]) -> Manifest:
+    options = {key: value for key, value in to_table(config).items() if value}  # off = not there, as before the key was
+    return Manifest(KIND, VERSION, STAGE, STAGE_VERSION, options, inputs, ())
+
+
+def _open(out: Path, identity: Manifest, replace: bool) -> Manifest | None:
+    manifest = open_out(out, identity, replace)
+    if manifest is not None:
+        log.info("%s: already trained on this", out)
+    return manifest
+
+
+def _train(words: WordFiles, out: Path, identity: Manifest, config: BpeConfig, memory_bytes: int) -> Manifest:
+    merges, distinct = learn(words.paths, config, memory_bytes, out / WORK / ALL_WORDS)
+    size = len(write_tokenizer(out, [(spell(left), spell(right)) for left, right in merges]))
+    if size < config.vocab_size:
+        log.warning("%s: %d ids instead of %d: the corpus has no more pairs to merge", out, size, config.vocab_size)
+    amount = words.ledger.row(count.STAGE, "all").outgoing
+    facts = {"vocab_size": size, "merges": len(merges), "distinct_words": distinct, **amount.table()}
+    words.ledger.chain([count.STAGE])
+    return write_manifest(
+        out, changed(identity, files=record_files(out, FILES), facts=facts, ledger=words.ledger)
     )
-    return write_manifest(out, manifest)
 
 
-def _texts(corpus: Corpus, ledger: Ledger, on_bytes: Callable[[int], object]) -> Iterator[list[str]]:
-    row = ledger.row(STAGE, "all")
-    for part in corpus.parts():
-        for batch in read_batches(part.path):
-            texts = batch.column("text")
-            size = sum(text_bytes(texts).to_pylist())
-            row.take(size, len(texts))
-            yield texts.to_pylist()
-            row.keep(size, len(texts))
-            on_bytes(size)
+def learn(
+    paths: Sequence[Path], config: BpeConfig, memory_bytes: int, scratch: Path
+) -> tuple[list[tuple[bytes, bytes]], int]:
+    """(merges, distinct words) of files of word counts. `scratch`: a file for the words of all, gone at the end."""
+    merged = paths[0] if len(paths) == 1 else scratch
+    try:
+        if len(paths) > 1:
+            scratch.parent.mkdir(parents=True, exist_ok=True)
+            with progress("merge word counts", None, "word"):
+                write_counts(scratch, merge_runs(paths, memory_bytes, scratch))
+        num_tokens = config.vocab_size - NUM_SPECIALS
+        laid = lay_out(lambda: _read(merged, config.minimum_word_count), byte_ids(), num_tokens)
+        with progress("learn merges", num_tokens - NUM_BYTES, "merge") as bar:
+
+            def show(token: bytes) -> None:
+                bar.set_postfix_str(token.decode("utf-8", "replace").strip("\n"), refresh=False)
+                bar.update()
+
+            merges = learn_merges(
+                laid, num_tokens, minimum_frequency=config.minimum_frequency,
+                most_bytes=config.maximum_token_bytes, on_merge=show,
+            )
+        return merges, laid.words
+    finally:
+        if merged is scratch:
+            scratch.unlink(missing_ok=True)
 
 
-def train_merges(texts: Iterable[list[str]], num_tokens: int) -> list[tuple[str, str]]:
-    """Merges, spelled in byte symbols, until there are `num_tokens` tokens with the 256 bytes, or no pair is left."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=num_tokens, min_frequency=0, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=[], show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
+def _read(path: Path, minimum_count: int) -> Iterator[Counted]:
+    """Words of a file that occur often enough."""
+    for batch in read_batches(path, SCHEMA):
+        counts = batch.column("count").to_numpy()
+        yield word_buffers(batch if minimum_count < 2 else batch.filter(np.asarray(counts >= minimum_count)))

@@ -13,6 +13,9 @@ class BpeConfig:
     """[bpe]."""
 
     vocab_size: int = 50_265  # all ids: 5 specials, 256 bytes, the rest merges
+    minimum_frequency: int = 0  # pairs that occur less often are not merged, though ids stay unused; 0 = merge all
+    maximum_token_bytes: int = 0  # no longer token is made; 0 = no limit
+    minimum_word_count: int = 0  # words that occur less often are left out, which saves memory; 0 = count all
 
 
 @dataclass(frozen=True)

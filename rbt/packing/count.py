@@ -22,14 +22,17 @@ from rbt.formats.word_counts import KIND, VERSION, counts_name, write_counts
 from rbt.ledger import Ledger
 from rbt.manifest import Manifest, write_manifest
 from rbt.packing.word_counts import WordCounter
-from rbt.packing.word_runs import as_batch, merge_runs
+from rbt.packing.word_runs import RUN, as_batch, merge_runs
 from rbt.stage import WORK, Receipt, Task, TaskOutput, exclusive, open_out, run_tasks
 
 log = logging.getLogger(__name__)
 STAGE, STAGE_VERSION = "words", 1
+MEMORY_BYTES = 1_000_000_000  # of a worker that counts
 
 
-def count_corpus(corpus: Path, out: Path, engine: Engine, memory_bytes: int, *, replace: bool) -> Manifest:
+def count_corpus(
+    corpus: Path, out: Path, engine: Engine, *, replace: bool, memory_bytes: int = MEMORY_BYTES
+) -> Manifest:
     """Count the words of all of a corpus into `out`, or find that they are there. Raises ArtefactError."""
     opened = open_documents(corpus)
     identity = Manifest(KIND, VERSION, STAGE, STAGE_VERSION, {}, {"corpus": opened.fingerprint}, ())
@@ -87,13 +90,13 @@ def count_part(task: Task, folder: Path) -> TaskOutput:
     """The task: count one corpus part."""
     name, memory_bytes = counts_name(task.payload["number"]), task.context["memory_bytes"]
     stem = name.removesuffix(".arrow")
-    for stale in folder.glob(f"{stem}.*.run.arrow"):
+    for stale in folder.glob(f"{stem}.*{RUN}"):
         stale.unlink()
     counter, runs, ledger = WordCounter(memory_bytes), list[Path](), Ledger()
     row = ledger.row(STAGE, "all")
 
     def spill() -> None:
-        runs.append(folder / f"{stem}.{len(runs):05d}.run.arrow")
+        runs.append(folder / f"{stem}.{len(runs):05d}{RUN}")
         write_counts(runs[-1], [as_batch(counter.take())])
 
     for batch in read_batches(Path(task.context["part"])):
@@ -109,7 +112,7 @@ def count_part(task: Task, folder: Path) -> TaskOutput:
     if runs:
         if len(counter):
             spill()
-        distinct, words = write_counts(folder / name, merge_runs(runs, memory_bytes, folder))
+        distinct, words = write_counts(folder / name, merge_runs(runs, memory_bytes, folder / stem))
     else:
         distinct, words = write_counts(folder / name, [as_batch(counter.take())])
     for path in runs:

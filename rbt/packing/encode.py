@@ -1,58 +1,198 @@
-"""Text to token ids with Hugging Face tokenizers, their bytes counted.
+"""Text to token ids: whole Arrow buffers at a time, each different word merged once.
 
-    texts ──BPE alone: no added tokens, no post-processor──> ids (tokens,) uint16 or uint32
+    bytes ──split──> words ──hash table──> ids (tokens,) uint16 or uint32, byte behind each token
+                       └──new──merge by rank──> into the table
 
-Special strings in a text ("<mask>", "</s>") are text: they are encoded as the characters they are.
+Ids are those of Hugging Face tokenizers. Special strings in a text ("<mask>", "</s>") are text: they are encoded as the
+characters they are. What the table holds is bounded: when it is full, words that it lacks are merged each time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from tokenizers import Tokenizer
 
 from rbt.errors import ArtefactError
-from rbt.formats.tokenizer import read_vocab, token_lengths
+from rbt.formats.parts import string_buffers
+from rbt.formats.tokenizer import byte_symbols, read_model, token_lengths
 from rbt.formats.tokens import Tokens, token_dtype
+from rbt.kernels import kernel
 from rbt.manifest import read_json
+from rbt.packing.character_classes import character_classes
+from rbt.packing.merge_ids import IDS, SCRATCH_ROWS, merge_word
+from rbt.packing.pair_queue import find
+from rbt.packing.pretokenize import word_end
+from rbt.packing.word_table import (
+    FULLEST,
+    INLINE_BYTES,
+    LENGTH_BYTES,
+    find_long,
+    find_short,
+    move_slots,
+    short_key,
+    store_long,
+)
 
+UInt8 = npt.NDArray[np.uint8]
+UInt64 = npt.NDArray[np.uint64]
 Int64 = npt.NDArray[np.int64]
+SMALLEST_SLOTS, MOST_SLOTS = 1 << 14, 1 << 20  # of the table of words: 24 MB at most
+ARENA_BYTES = 1 << 22  # of words of more than 15 bytes
+LONGEST_KEPT = 64  # bytes of a word that the table takes: longer ones do not come back
+_COUNT = np.uint64(0xFF)
+_SHIFT = np.uint64(8)
+
+
+@kernel
+def encode_texts(
+    data: UInt8, edges: npt.NDArray[Any], text: int, place: int, pages: UInt8, classes: UInt8, byte_ids: Int64,
+    pairs: Int64, lengths: Int64, slots: UInt64, arena: UInt8, pieces: npt.NDArray[Any], used: Int64, grows: bool,
+    scratch: Int64, heap: Int64, ids: npt.NDArray[Any], ends: Int64, text_ends: Int64,
+) -> tuple[int, int]:
+    """Encode the texts data[edges[i]:edges[i + 1]], from byte `place` of text `text` on, behind used[3] tokens.
+
+    `used`, int64 (4,): words of the table, bytes of the arena, ids of `pieces`, tokens written. `ids` and `ends` (byte
+    behind each token, from the start of its text) have room for a token a byte; text_ends[i] is the token behind text i.
+    Where `grows`, returns (text, place) of the first word that a full table lacks; (number of texts, 0) at the end.
+    """
+    most = np.int64(len(slots) * FULLEST)
+    while text < len(edges) - 1:
+        first, stop = np.int64(edges[text]), np.int64(edges[text + 1])
+        while place < stop:
+            end = word_end(data, place, stop, pages, classes)
+            size = end - place
+            slot = np.int64(-1)
+            if size <= INLINE_BYTES:
+                low, high = short_key(data, place, end)
+                slot = find_short(low, high, slots)
+            elif size <= LONGEST_KEPT:
+                slot = find_long(data, place, end, slots, arena)
+            if slot < 0 or slots[slot, 1] == 0:
+                has_room = (
+                    used[0] < most and used[1] + LENGTH_BYTES + size <= len(arena)
+                    and used[2] + size <= len(pieces)
+                )
+                if slot >= 0 and not has_room and grows:
+                    return text, place
+                count = merge_word(data, place, end, byte_ids, pairs, scratch, heap)
+                if slot >= 0 and has_room:
+                    if size <= INLINE_BYTES:
+                        slots[slot, 0], slots[slot, 1] = low, high
+                    else:
+                        used[1] = store_long(data, place, end, arena, used[1], slots, slot)
+                    slots[slot, 2] = (np.uint64(used[2]) << _SHIFT) | np.uint64(count)
+                    used[0] += 1
+                    for number in range(count):
+                        pieces[used[2] + number] = scratch[IDS, number]
+                    used[2] += count
+                byte = place - first
+                for number in range(count):
+                    ids[used[3]] = scratch[IDS, number]
+                    byte += lengths[scratch[IDS, number]]
+                    ends[used[3]] = byte
+                    used[3] += 1
+            else:
+                count = np.int64(slots[slot, 2] & _COUNT)
+                piece = np.int64(slots[slot, 2] >> _SHIFT)
+                byte = place - first
+                for number in range(count):
+                    id = pieces[piece + number]
+                    ids[used[3]] = id
+                    byte += lengths[id]
+                    ends[used[3]] = byte
+                    used[3] += 1
+            place = end
+        text_ends[text] = used[3]
+        text += 1
+    return text, 0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Texts as tokens."""
+
+    ids: Tokens  # (tokens,) of all texts, one behind the other
+    byte_ends: Int64  # (tokens,): bytes from the start of the text up to the end of each token
+    text_ends: Int64  # (texts,): the token behind each text
 
 
 class Encoder:
-    """The tokenizer of a tokenizer folder, for plain text."""
+    """The tokenizer of a tokenizer folder, for plain text. Raises ArtefactError where that lacks bytes or tokens."""
 
     def __init__(self, folder: Path) -> None:
-        table = read_json(folder / "tokenizer.json")
-        table["added_tokens"], table["post_processor"] = [], None
-        vocab = read_vocab(folder)
-        self._folder = folder
-        self._tokenizer = Tokenizer.from_str(json.dumps(table))
-        self._lengths = token_lengths(vocab)
+        vocab, merges = read_model(folder)
         self.vocab_size = len(vocab)
         self.dtype = token_dtype(self.vocab_size)
+        self._lengths = token_lengths(vocab)
+        self._byte_ids = _byte_ids(vocab, folder)
+        self._pairs = _pair_table(vocab, merges, folder)
+        self._slots = np.zeros((SMALLEST_SLOTS, 3), dtype=np.uint64)
+        self._arena = np.empty(ARENA_BYTES, dtype=np.uint8)
+        self._pieces = np.empty(2 * SMALLEST_SLOTS, dtype=self.dtype)
+        self._used = np.zeros(4, dtype=np.int64)
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of each text, (tokens,) in the dtype of the store."""
-        found = self._tokenizer.encode_batch_fast(list(texts))
-        return [cast(Tokens, np.array(encoding.ids, dtype=self.dtype)) for encoding in found]
-
-    def token_ends(self, ids: Tokens, size: int, id: str) -> Int64:
-        """Bytes up to the end of each token, int64 (tokens,). Raises ArtefactError unless they add up to `size`."""
-        ends = np.cumsum(self._lengths[ids], dtype=np.int64)
-        found = int(ends[-1]) if len(ends) else 0
-        if found != size:
-            raise ArtefactError(
-                f"expected the tokens of document {id!r} to stand for its {size} bytes", path=self._folder,
-                found=f"{found} bytes", cure="the tokenizer lacks bytes or merges: train it again",
+    def encode(self, texts: pa.Array) -> Encoded:
+        """Encode a string array without nulls."""
+        data, edges = string_buffers(texts)
+        size = int(edges[-1] - edges[0])
+        longest = int(np.diff(edges).max(initial=0))
+        scratch = np.empty((SCRATCH_ROWS, longest), dtype=np.int64)
+        heap = np.empty((3 * longest, 2), dtype=np.int64)
+        ids, ends = np.empty(size, dtype=self.dtype), np.empty(size, dtype=np.int64)
+        text_ends = np.empty(len(texts), dtype=np.int64)
+        self._used[3] = 0
+        text, place = 0, int(edges[0])
+        while True:
+            text, place = encode_texts(
+                data, edges, text, place, *character_classes(), self._byte_ids, self._pairs, self._lengths,
+                self._slots, self._arena, self._pieces, self._used, len(self._slots) < MOST_SLOTS, scratch, heap,
+                ids, ends, text_ends,
             )
-        return ends
+            if text == len(texts):
+                break
+            self._grow()
+        count = int(self._used[3])
+        return Encoded(ids[:count], ends[:count], text_ends)
+
+    def _grow(self) -> None:
+        slots = np.zeros((2 * len(self._slots), 3), dtype=np.uint64)
+        move_slots(self._slots, slots)
+        self._slots = slots
+        self._arena = np.concatenate([self._arena, np.empty_like(self._arena)])
+        self._pieces = np.concatenate([self._pieces, np.empty_like(self._pieces)])
+
+
+def _byte_ids(vocab: dict[str, int], folder: Path) -> Int64:
+    missing = [byte for byte, symbol in enumerate(byte_symbols()) if symbol not in vocab]
+    if missing:
+        raise ArtefactError(
+            "expected a tokenizer of all 256 bytes", path=folder, found=f"none for byte {missing[0]}",
+            cure="train it again",
+        )
+    return np.array([vocab[symbol] for symbol in byte_symbols()], dtype=np.int64)
+
+
+def _pair_table(vocab: dict[str, int], merges: list[tuple[str, str]], folder: Path) -> Int64:
+    size = 1 << max(4, (4 * len(merges)).bit_length())
+    table = np.zeros((size, 2), dtype=np.int64)
+    for rank, (left, right) in enumerate(merges):
+        for token in (left, right, left + right):
+            if token not in vocab:
+                raise ArtefactError(
+                    "expected every merge to be of tokens of the vocabulary", path=folder, found=repr(token),
+                    cure="train it again",
+                )
+        key = vocab[left] << 32 | vocab[right]
+        table[find(key, table)] = key + 1, rank << 32 | vocab[left + right]
+    return table
 
 
 def encode_with_specials(folder: Path, text: str) -> list[int]:

@@ -27,6 +27,7 @@ class LaidWords:
     step_starts: Int64  # (steps + 1,): where the words of each count begin; then n
     weights: Int64  # (steps,): the count of each word of a step
     pairs: int  # occurrences of pairs of bytes in all counted words
+    words: int  # different words, those of one byte too
 
 
 def lay_out(read: Callable[[], Iterable[Counted]], byte_ids: Int64, num_ids: int) -> LaidWords:
@@ -35,13 +36,14 @@ def lay_out(read: Callable[[], Iterable[Counted]], byte_ids: Int64, num_ids: int
     Words of one byte have no pairs and are left out.
     """
     sizes: dict[int, int] = {}
-    pairs = 0
+    pairs = words = 0
     for _, ends, counts in read():
         lengths = np.diff(ends, prepend=0)
         longer = lengths > 1
         values, places = np.unique(counts[longer], return_inverse=True)
         for value, size in zip(values.tolist(), np.bincount(places, lengths[longer] + 1).tolist(), strict=True):
             sizes[value] = sizes.get(value, 0) + int(size)
+        words += len(counts)
         pairs += int(np.dot(np.maximum(lengths - 1, 0), counts))
     weights = np.array(sorted(sizes, reverse=True), dtype=np.int64)
     step_starts = np.cumsum([1, *(sizes[weight] for weight in weights.tolist())], dtype=np.int64)
@@ -52,4 +54,4 @@ def lay_out(read: Callable[[], Iterable[Counted]], byte_ids: Int64, num_ids: int
     for data, ends, counts in read():
         steps = np.searchsorted(-weights, -counts)
         lay_words(data, ends, steps.astype(np.int64), cursors, byte_ids, symbols)
-    return LaidWords(symbols, step_starts, weights, pairs)
+    return LaidWords(symbols, step_starts, weights, pairs, words)

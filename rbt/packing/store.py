@@ -9,8 +9,6 @@ rest of the corpus: when a corpus grows, its old parts are not encoded again.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -89,7 +87,7 @@ class _Gathered:
 
     def add(self, id: str, tokens: Tokens, ends: Int64, size: int) -> None:
         """One document: its tokens, its sentence ends counted from its start, its bytes."""
-        self.stream.write(tokens.tobytes())
+        self.stream.write(tokens.data)
         self.sentence_ends.append(ends + self.tokens)
         self.tokens += len(tokens)
         self.bytes += size
@@ -117,8 +115,6 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
 
 def encode_part(task: Task, folder: Path) -> TaskOutput:
     """The task: encode one corpus part into its two token parts."""
-    if multiprocessing.parent_process() is not None:  # the engine's workers are the parallelism
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
     encoder, ledger = Encoder(Path(task.context["tokenizer"])), Ledger()
     stems = {split: part_stem(split, task.payload["number"]) for split in SPLITS}
     with ExitStack() as files:
@@ -138,16 +134,17 @@ def _encode_batch(
     ids, sources, languages, texts = (batch.column(name).to_pylist() for name in ("id", "source", "language", "text"))
     sizes: Sequence[int] = text_bytes(batch.column("text")).to_pylist()
     validation = held_out(ids, choice["validation_fraction"], choice["always_held_out"])
-    tokens = encoder.encode(texts)
+    encoded = encoder.encode(batch.column("text"))
+    text_ends = encoded.text_ends.tolist()
     for place, (id, source, size) in enumerate(zip(ids, sources, sizes, strict=True)):
-        ends = encoder.token_ends(tokens[place], size, id)
+        tokens = slice(text_ends[place - 1] if place else 0, text_ends[place])
         split = SPLITS[int(validation[place])]
-        sentences = sentence_ends(texts[place], languages[place], ends)
-        gathered[split].add(id, tokens[place], sentences, size)
+        sentences = sentence_ends(texts[place], languages[place], encoded.byte_ends[tokens])
+        gathered[split].add(id, encoded.ids[tokens], sentences, size)
         row = ledger.row(STAGE, source)
         row.take(size)
         row.keep(size)
-        row.count("tokens", len(ends))
+        row.count("tokens", tokens.stop - tokens.start)
         row.count("sentences", len(sentences))
         row.count(f"{split}_documents")
     engines.advance(sum(sizes))

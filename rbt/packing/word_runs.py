@@ -15,6 +15,7 @@ from rbt.formats.parts import read_batches
 from rbt.formats.word_counts import BATCH_BYTES, SCHEMA, write_counts
 
 BYTES_A_RUN = 6 * BATCH_BYTES  # a batch as it is read, what is left of the one before, and their sums
+RUN = ".run.arrow"  # end of the names of files that go when a task ends
 FEWEST_RUNS = 8  # merged at once, however little memory there is
 
 
@@ -62,14 +63,21 @@ def as_batch(frame: pl.DataFrame) -> pa.RecordBatch:
 
 
 def merge_runs(paths: Sequence[Path], memory_bytes: int, scratch: Path) -> Iterator[pa.RecordBatch]:
-    """Words of all files with the sums of their counts, by word. Too many files for the memory go through `scratch`."""
+    """Words of all files with the sums of their counts, by word.
+
+    Files that are too many for the memory are merged in several passes, through files named after `scratch`.
+    """
     most = max(FEWEST_RUNS, memory_bytes // BYTES_A_RUN)
-    paths, merged = list(paths), 0
-    while len(paths) > most:
-        path = scratch / f"merged-{merged:05d}.run.arrow"
-        write_counts(path, _merge(paths[:most]))
-        paths, merged = [*paths[most:], path], merged + 1
-    yield from _merge(paths)
+    waiting, made = list(paths), list[Path]()
+    try:
+        while len(waiting) > most:
+            made.append(scratch.with_name(f"{scratch.name}.merged-{len(made):05d}{RUN}"))
+            write_counts(made[-1], _merge(waiting[:most]))
+            waiting = [*waiting[most:], made[-1]]
+        yield from _merge(waiting)
+    finally:
+        for path in made:
+            path.unlink(missing_ok=True)
 
 
 def _merge(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 
+from rbt.engine import LocalEngine
 from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.tokenizer import byte_symbols
 from rbt.formats.verify import verify
@@ -64,7 +65,7 @@ def test_v18_v19_merges_are_those_of_a_naive_trainer(texts: list[str], merges: i
 
 
 def test_v18_every_merge_of_real_words_had_the_highest_count(corpus: Path, tmp_path: Path) -> None:
-    train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(400), replace=False)
+    train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(400), LocalEngine(1), replace=False)
     lines = (tmp_path / "tokenizer" / "merges.txt").read_text("utf-8").splitlines()[1:]
     assert [tuple(line.split(" ")) for line in lines] == NaiveTrainer(corpus_texts(corpus)).train(400 - 5)
 
@@ -90,12 +91,12 @@ def test_v20_the_tokenizer_does_not_depend_on_parts(tmp_path: Path) -> None:
     whole = write_corpus(tmp_path / "whole", [documents])
     cut = write_corpus(tmp_path / "cut", [documents[:2], documents[2:3], documents[3:]])
     for name, corpus in (("one", whole), ("three", cut)):
-        train_bpe(corpus, tmp_path / name, BpeConfig(300), replace=False)
+        train_bpe(corpus, tmp_path / name, BpeConfig(300), LocalEngine(1), replace=False)
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "three")
 
 
 def test_the_manifest_counts_what_was_read(corpus: Path, tmp_path: Path) -> None:
-    manifest = train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(400), replace=False)
+    manifest = train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(400), LocalEngine(1), replace=False)
     texts = corpus_texts(corpus)
     size = sum(len(text.encode()) for text in texts)
     assert manifest.facts == {"vocab_size": 400, "merges": 400 - 261, "documents": len(texts), "bytes": size}
@@ -107,7 +108,7 @@ def test_a_corpus_with_too_few_pairs_gives_a_smaller_vocabulary(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     corpus = write_corpus(tmp_path / "corpus", [[("a:0", "abab")]])
-    manifest = train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(1000), replace=False)
+    manifest = train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(1000), LocalEngine(1), replace=False)
     assert (manifest.facts["vocab_size"], manifest.facts["merges"]) == (263, 2)
     assert "263 ids instead of 1000" in caplog.text
 
@@ -117,30 +118,30 @@ def test_a_corpus_above_the_counters_range_is_warned_of(
 ) -> None:
     monkeypatch.setattr(bpe, "COUNTED_BYTES", 100)
     with caplog.at_level(logging.WARNING):
-        train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(300), replace=False)
+        train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(300), LocalEngine(1), replace=False)
     assert "32 bits" in caplog.text
 
 
 def test_a_vocabulary_without_a_merge_is_an_error(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected at least 262"):
-        train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(261), replace=False)
+        train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(261), LocalEngine(1), replace=False)
 
 
 def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", [[]])
     with pytest.raises(ArtefactError, match="at least one document"):
-        train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(300), replace=False)
+        train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(300), LocalEngine(1), replace=False)
 
 
 def test_training_again_skips_and_another_size_needs_replace(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "tokenizer"
-    first = train_bpe(corpus, out, BpeConfig(300), replace=False)
+    first = train_bpe(corpus, out, BpeConfig(300), LocalEngine(1), replace=False)
     before = (out / "manifest.json").stat().st_mtime_ns
-    assert train_bpe(corpus, out, BpeConfig(300), replace=False).table() == first.table()
+    assert train_bpe(corpus, out, BpeConfig(300), LocalEngine(1), replace=False).table() == first.table()
     assert (out / "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(ArtefactError, match=r"vocab_size = 300 instead of 310.*--replace"):
-        train_bpe(corpus, out, BpeConfig(310), replace=False)
-    assert train_bpe(corpus, out, BpeConfig(310), replace=True).facts["vocab_size"] == 310
+        train_bpe(corpus, out, BpeConfig(310), LocalEngine(1), replace=False)
+    assert train_bpe(corpus, out, BpeConfig(310), LocalEngine(1), replace=True).facts["vocab_size"] == 310
 
 
 @pytest.mark.parametrize("replace", [False, True])
@@ -149,10 +150,10 @@ def test_a_folder_of_something_else_is_never_touched(corpus: Path, tmp_path: Pat
     foreign.mkdir()
     (foreign / "chapter.txt").write_text("years of work")
     with pytest.raises(ArtefactError, match="a folder with other files"):
-        train_bpe(corpus, foreign, BpeConfig(300), replace=replace)
+        train_bpe(corpus, foreign, BpeConfig(300), LocalEngine(1), replace=replace)
     before = snapshot(corpus)
     with pytest.raises(ArtefactError, match="expected a tokenizer, or a new folder; found a corpus"):
-        train_bpe(corpus, corpus, BpeConfig(300), replace=replace)
+        train_bpe(corpus, corpus, BpeConfig(300), LocalEngine(1), replace=replace)
     assert snapshot(corpus) == before
     assert [path.name for path in foreign.iterdir()] == ["chapter.txt"]
 
@@ -161,7 +162,7 @@ def test_v22_the_folder_loads_in_tokenizers_and_transformers(corpus: Path, tmp_p
     from transformers import AutoTokenizer
 
     out = tmp_path / "tokenizer"
-    size = train_bpe(corpus, out, BpeConfig(400), replace=False).facts["vocab_size"]
+    size = train_bpe(corpus, out, BpeConfig(400), LocalEngine(1), replace=False).facts["vocab_size"]
     fast, auto = Tokenizer.from_file(str(out / "tokenizer.json")), AutoTokenizer.from_pretrained(str(out))
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     expected = [0, 1, 2, 3, size - 1]

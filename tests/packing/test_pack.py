@@ -37,7 +37,7 @@ DOC = changed(CONFIG, format="doc-sentences")
 @pytest.fixture
 def tokenizer(corpus: Path, tmp_path: Path) -> Path:
     out = tmp_path / "tokenizer"
-    train_bpe(corpus, out, BpeConfig(400), replace=False)
+    train_bpe(corpus, out, BpeConfig(400), LocalEngine(1), replace=False)
     return out
 
 
@@ -182,7 +182,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(corpus: Path, tokenizer: Path, t
 
 def test_another_tokenizer_needs_replace_and_then_replaces_all(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
     packed, other = tmp_path / "packed", tmp_path / "other"
-    train_bpe(corpus, other, BpeConfig(350), replace=False)
+    train_bpe(corpus, other, BpeConfig(350), LocalEngine(1), replace=False)
     run(corpus, tokenizer, packed, DOC)
     before = snapshot(packed)
     with pytest.raises(ArtefactError, match=r"vocab_size = 400 instead of 350.*--replace"):
@@ -207,7 +207,7 @@ def test_an_index_among_tokens_or_a_tokenizer_of_other_runs_is_refused(
     (packed / MANIFEST).unlink()
     with pytest.raises(ArtefactError, match="expected a finished tokenizer"):
         open_index(packed / "doc-sentences-64", "train")
-    train_bpe(corpus, tmp_path / "smaller", BpeConfig(350), replace=False)
+    train_bpe(corpus, tmp_path / "smaller", BpeConfig(350), LocalEngine(1), replace=False)
     with pytest.raises(ArtefactError, match=r"--replace"):
         run(corpus, tmp_path / "smaller", packed, DOC)
     with pytest.raises(ArtefactError, match="expected the tokenizer of the token store"):
@@ -303,7 +303,7 @@ def test_values_that_cannot_be_used_are_errors(
 def test_v26_formats_differ_in_blocks_on_real_text(data: Path, tmp_path: Path) -> None:
     lines = (data / "general" / "gensim" / "lee_background.cor").read_text("utf-8").splitlines()[:100]
     corpus = write_corpus(tmp_path / "corpus", [[(f"lee:{number}", line) for number, line in enumerate(lines)]])
-    train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(2000), replace=False)
+    train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(2000), LocalEngine(1), replace=False)
     full, doc = (
         run(corpus, tmp_path / "tokenizer", tmp_path / "packed", changed(config, max_tokens=512)).facts["splits"]
         for config in (CONFIG, DOC)

@@ -23,7 +23,7 @@ def test_doc_sentences_refuses_a_source_of_pieces_and_full_sentences_takes_it(co
     sources = {"a": {"has_documents": True}, "b": {"has_documents": False}}
     write_manifest(corpus, replace(manifest, facts={**manifest.facts, "sources": sources}))
     tokenizer, out = tmp_path / "tokenizer", tmp_path / "packed"
-    train_bpe(corpus, tokenizer, BpeConfig(400), replace=False)
+    train_bpe(corpus, tokenizer, BpeConfig(400), LocalEngine(1), replace=False)
     with pytest.raises(ConfigError) as error:
         pack(corpus, tokenizer, out, replace(FULL, format="doc-sentences"), LocalEngine(1), replace=False)
     assert "pieces of them in b (" in str(error.value)

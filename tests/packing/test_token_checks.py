@@ -20,7 +20,7 @@ STEM = "train-00000"
 
 @pytest.fixture
 def packed(corpus: Path, tmp_path: Path) -> Path:
-    train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(400), replace=False)
+    train_bpe(corpus, tmp_path / "tokenizer", BpeConfig(400), LocalEngine(1), replace=False)
     config = PackConfig("doc-sentences", 64, validation_fraction=0.1)
     pack(corpus, tmp_path / "tokenizer", tmp_path / "packed", config, LocalEngine(1), replace=False)
     return tmp_path / "packed"

@@ -20,13 +20,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from rbt.formats.blocks import PAIR_SPECIALS
 from rbt.kernels import kernel
 from rbt.packing.draws import below, draw
 from rbt.rng import hash_keys, hash_text
 
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
-SPECIALS = 4  # <s> A </s> </s> B </s>
 HALF = np.uint64(1 << 31)  # of the draws
 COIN, SPLIT, DOCUMENT, SENTENCE, SHORT, TARGET = range(6)  # tags of draws, the last key but one
 
@@ -54,7 +54,7 @@ def sentence_pair(sentence_ends: Int64, document_ends: Int64, max_tokens: int, s
 def _pairs(
     sentence_ends: Int64, document_ends: Int64, max_tokens: int, state: int, short: float, single: bool
 ) -> tuple[Int64, int]:
-    room = max_tokens - SPECIALS
+    room = max_tokens - PAIR_SPECIALS
     piece_ends, cut = _cut(sentence_ends, room // 2)
     with_text = document_ends[np.diff(document_ends, prepend=0) > 0]
     first_pieces = np.concatenate([[0], np.searchsorted(piece_ends, with_text, side="right")]).astype(np.int64)

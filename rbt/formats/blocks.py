@@ -93,9 +93,9 @@ def cover_problem(blocks: Int64, num_tokens: int) -> str:
 
 
 def tokens_to_hold(part: TokenPart, blocks: Int64) -> int:
-    """How many of a part's tokens, from the first, its blocks are to hold: all, or in pairs of one document, what they do.
+    """How many of a part's tokens, from the first, its blocks are to hold: all of them.
 
-    Where a part has one document, its last sentence may find no other one to stand beside.
+    Where a part has one document, its last sentence may find none to make a pair with: then the tokens before it.
     """
     if blocks.shape[1] == 2 or np.count_nonzero(np.diff(part.document_ends, prepend=0)) > 1:
         return len(part.tokens)

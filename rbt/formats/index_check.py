@@ -65,18 +65,18 @@ def _pair_problem(part: TokenPart, blocks: Int64, config: Mapping[str, Any]) -> 
     """What is wrong with the first pair that is not as its format says."""
     a_start, a_end, b_start, b_end, is_next = blocks.T
     outside = (a_start < 0) | (a_start >= a_end) | (b_start < 0) | (b_start >= b_end)
-    outside |= np.maximum(a_end, b_end) > len(part.tokens)
+    outside = outside | (np.maximum(a_end, b_end) > len(part.tokens))
     if outside.any():
         return _first(outside, blocks, "expected two stretches of tokens in a pair")
     longest = (config["max_tokens"] - PAIR_SPECIALS) // 2
-    cut = _inside_sentences(part, blocks[:, :4].ravel(), longest).reshape(-1, 4).any(axis=1)
+    cut = np.asarray(_inside_sentences(part, blocks[:, :4].ravel(), longest).reshape(-1, 4).any(axis=1))
     a_document, b_document = (np.searchsorted(part.document_ends, start, side="right") for start in (a_start, b_start))
     crossing = (part.document_ends[a_document] < a_end) | (part.document_ends[b_document] < b_end)
     same = a_document == b_document
-    wrong = np.where(is_next == 1, ~same | (b_start != a_end), same | (is_next != 0))
+    wrong: npt.NDArray[np.bool_] = np.where(is_next == 1, ~same | (b_start != a_end), same | (is_next != 0))
     if config["format"] == "sentence-pair":
-        several = np.maximum(*(count_inside(part.sentence_ends, *ends) for ends in ((a_start, a_end), (b_start, b_end))))
-        cut |= (several > 0) | (np.maximum(a_end - a_start, b_end - b_start) > longest)
+        for start, end in ((a_start, a_end), (b_start, b_end)):
+            cut |= (count_inside(part.sentence_ends, start, end) > 0) | (end - start > longest)
     for flags, expected in (
         (cut, "expected whole sentences in a pair"),
         (crossing, "expected each half of a pair in one document"),

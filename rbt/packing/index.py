@@ -91,8 +91,8 @@ def check_pairs(store: TokenStore, format: str) -> None:
         if documents > 1:
             return
     raise ConfigError(
-        f"[pack] format {format}: expected two documents or more in one part of the corpus, since half of all pairs are "
-        "of two documents", path=store.folder, found=f"{documents} at most",
+        f"[pack] format {format}: expected two documents or more in one part of the corpus, since half of "
+        "all pairs are of two documents", path=store.folder, found=f"{documents} at most",
         cure="build a corpus of more documents, or of larger parts (corpus.part_bytes), or use --format full-sentences",
     )
 

@@ -4,10 +4,10 @@
     piece_ends, document_ends, draws ──sample──> blocks (n, 5) int64 [a_start, a_end, b_start, b_end, is_next]
 
 A pair is <s> A </s> </s> B </s>: four special tokens, and room for max_tokens - 4. BERT's sampling, in whole sentences:
-a document is read in chunks as long as fit; a chunk is split after a random sentence. Heads, B is the rest of it; tails,
-B starts at a random sentence of another document, and the rest goes back to be read again. BERT lets a chunk grow past
-the room, then trims it to size; here a sentence that does not fit starts the next chunk, so that no token is lost and
-the sentence at which a segment ends says nothing about the label.
+a document is read in chunks as long as fit, and each is split after a random sentence into A and the rest. Heads, the
+rest is B; tails, B starts at a random sentence of another document, and the rest goes back to be read again. BERT lets
+a chunk grow past the room and trims the pair to size. Here a sentence that does not fit starts the next chunk, so that
+no token is lost and where a segment ends says nothing of the label; A gives back sentences until B's first one fits.
 
 Every token is in A of one pair, or in B of one whose is_next is 1; what the other pairs' B repeat is counted apart. The
 last sentence of a document may be left without one behind it: such a pair is never next, and the first pair after it
@@ -16,6 +16,8 @@ draw from: its pairs are all next, and a last sentence without a partner is in n
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,12 +123,12 @@ def _sample(
 
 
 @kernel
-def _start(piece_ends: Int64, piece: int) -> int:
+def _start(piece_ends: Int64, piece: int) -> Any:
     return piece_ends[piece - 1] if piece else 0
 
 
 @kernel
-def _length(piece_ends: Int64, first: int, stop: int) -> int:
+def _length(piece_ends: Int64, first: int, stop: int) -> Any:
     return piece_ends[stop - 1] - _start(piece_ends, first)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rbt.cli.packing import pack_summary
 from rbt.engine import LocalEngine
 from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.blocks import PAIR_FORMATS, block_ids, choose_index, open_index
@@ -169,6 +170,15 @@ def test_v23_the_ledger_follows_tokens_into_pairs(corpus: Path, tokenizer: Path,
             assert counts["separators"] == 2 * len(blocks)
             lengths = [len(ids) for row in range(index.num_rows) for _, ids in index.read_row(row)]
             assert counts["ids"] == sum(lengths)
+
+
+def test_the_summary_tells_how_many_pairs_are_next(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+    manifest = run(corpus, tokenizer, tmp_path / "packed", SENTENCES)
+    facts = manifest.facts["splits"]["train"]
+    lines = pack_summary(tmp_path / "packed", manifest)
+    share, repeated = facts["next"] / facts["blocks"], facts["tokens_repeated"]
+    assert f"{share:.1%} of the pairs are next; the others repeat {repeated:,} tokens; 0 dropped" in lines[2]
+    assert not any("next" in line for line in pack_summary(tmp_path, run(corpus, tokenizer, tmp_path / "packed")))
 
 
 def test_another_seed_is_another_index(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:

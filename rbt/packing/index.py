@@ -28,7 +28,7 @@ from rbt.packing.packers import PACKERS
 from rbt.packing.pairs import part_state
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 
-STAGE, STAGE_VERSION = "blocks", 1
+STAGE, STAGE_VERSION = "blocks", 2
 
 
 def index_parts(

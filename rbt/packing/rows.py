@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rbt.kernels import kernel
 
 Int64 = npt.NDArray[np.int64]
-OPEN_ROWS = 1024  # rows that wait for a block that fits; more fill better and keep less of the corpus's order
+WINDOW = 1 << 14  # blocks that are laid into rows together; more fill better and keep less of the corpus's order
 SMALLEST_BLOCK = 3  # <s>, one token, </s>
 
 
@@ -24,29 +24,33 @@ def one_block_a_row(lengths: Int64, max_tokens: int) -> tuple[Int64, Int64]:
 
 
 def best_fit_rows(lengths: Int64, max_tokens: int) -> tuple[Int64, Int64]:
-    """Each block goes to the fullest open row with room for it, ties to the oldest, else it opens a row.
-
-    When a row must be opened and all are taken, the fullest is closed. Rows are numbered as they open.
+    """Of each window of blocks, the longest first (ties in order): each goes to the fullest row with room for it, ties
+    to the oldest, else it opens a row. Rows are numbered as they open, and keep their blocks in order.
     """
-    return _in_row_order(*_best_fit(lengths, max_tokens, OPEN_ROWS))
+    longest_first = np.lexsort((-lengths, np.arange(len(lengths)) // WINDOW))
+    rows, num_rows = _best_fit(lengths[longest_first], max_tokens, WINDOW)
+    row_of = np.empty_like(rows)
+    row_of[longest_first] = rows
+    return _in_row_order(row_of, num_rows)
 
 
 @kernel
-def _best_fit(lengths: Int64, max_tokens: int, open_rows: int) -> tuple[Int64, int]:
+def _best_fit(lengths: Int64, max_tokens: int, window: int) -> tuple[Int64, int]:
     """(row of each block, int64 (blocks,), number of rows). Open rows are kept in order, by room and then by number."""
     row_of = np.empty(len(lengths), dtype=np.int64)
-    keys = np.empty(open_rows, dtype=np.int64)  # room * base + number of each open row, ascending
+    keys = np.empty(window, dtype=np.int64)  # room * base + number of each open row, ascending
     base = len(lengths) + 1
     waiting = opened = 0
     for block, length in enumerate(lengths):
+        if block % window == 0:
+            waiting = 0
         place = np.searchsorted(keys[:waiting], length * base)  # the least room that is enough, its oldest row
         if place < waiting:
             room, number = divmod(keys[place], base)
         else:
-            place = waiting if waiting < open_rows else 0
-            waiting = max(waiting, place + 1)
             room, number = max_tokens, opened
             opened += 1
+            waiting += 1
         row_of[block] = number
         room -= length
         if room >= SMALLEST_BLOCK:

@@ -13,7 +13,8 @@ from rbt.config import Recipe
 if TYPE_CHECKING:
     from rbt.manifest import Manifest
 
-FORMATS = ("full-sentences", "doc-sentences")  # = rbt.packing.packers.PACKERS, which is not imported for --help
+# = rbt.packing.packers.PACKERS, which is not imported for --help
+FORMATS = ("full-sentences", "doc-sentences", "segment-pair", "sentence-pair")
 
 
 @click.group(cls=RbtGroup)
@@ -44,18 +45,20 @@ def bpe_train(folder: Path, out: Path, vocab_size: int | None, replace: bool, re
 @click.option("--out", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
 @click.option("--format", "format_name", type=click.Choice(FORMATS), help="[default: the recipe's, full-sentences]")
 @click.option("--max-tokens", type=int, help="Tokens of a row, specials included [default: the recipe's, 512].")
+@click.option("--seed", type=int, help="Of segment-pair and sentence-pair [default: the recipe's, 1].")
 @work_options
 @common
 def pack(
-    folder: Path, tokenizer: Path, out: Path, format_name: str | None, max_tokens: int | None, engine: str,
-    address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,
+    folder: Path, tokenizer: Path, out: Path, format_name: str | None, max_tokens: int | None, seed: int | None,
+    engine: str, address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,
 ) -> None:
     """Encode a corpus once, then lay an index of blocks and rows over the tokens."""
     from rbt.engine import make_engine
     from rbt.packing.config import PackConfig
     from rbt.packing.pack import pack as pack_corpus
 
-    config = override(recipe, "pack", format=format_name, max_tokens=max_tokens).section("pack", PackConfig)
+    recipe = override(recipe, "pack", format=format_name, max_tokens=max_tokens, seed=seed)
+    config = recipe.section("pack", PackConfig)
     manifest = pack_corpus(folder, tokenizer, out, config, make_engine(engine, workers, address, out), replace=replace)
     say(quiet, *pack_summary(out, manifest))
 
@@ -67,4 +70,9 @@ def pack_summary(out: Path, manifest: Manifest) -> list[str]:
         lines.append(
             f"{split:<12}{facts['tokens']:>14,}{facts['blocks']:>12,}{facts['rows']:>12,}{facts['fill_rate']:>8.1%}"
         )
+        if facts.get("next"):
+            lines.append(
+                f"{'':<12}{facts['next'] / facts['blocks']:.1%} of the pairs are next; the others repeat "
+                f"{facts['tokens_repeated']:,} tokens; {facts['tokens_dropped']:,} dropped"
+            )
     return [*lines, f"{out}: {manifest.facts['format']}, rows of at most {manifest.facts['max_tokens']} tokens"]

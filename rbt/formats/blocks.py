@@ -20,12 +20,14 @@ import numpy.typing as npt
 
 from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.tokenizer import BOS, EOS, read_tokenizer
-from rbt.formats.tokens import SPLITS, TokenPart, open_array, open_tokens
+from rbt.formats.tokens import TokenPart, open_array, open_tokens
 from rbt.manifest import Manifest, is_artefact, load_manifest, read_manifest
 
 KIND, VERSION = "blocks", 1
 MADE_BY = "rbt pack"
 TOKENS_FOLDER = "tokens"
+PAIR_FORMATS = ("segment-pair", "sentence-pair")
+PAIR_SPECIALS = 4  # <s> A </s> </s> B </s>
 Int64 = npt.NDArray[np.int64]
 
 
@@ -55,15 +57,25 @@ def block_ids(part: TokenPart, block: Int64, separator: str) -> Int64:
 
 
 def block_lengths(part: TokenPart, blocks: Int64, separator: str) -> Int64:
-    """Ids of each block with its special tokens, int64 (blocks,), for blocks (n, 2): `len(block_ids(...))` of all."""
+    """Ids of each block with its special tokens, int64 (blocks,): `len(block_ids(...))` of all."""
+    if blocks.shape[1] == 5:
+        return np.asarray(blocks[:, 1] - blocks[:, 0] + blocks[:, 3] - blocks[:, 2] + PAIR_SPECIALS, dtype=np.int64)
     starts, ends = blocks[:, 0], blocks[:, 1]
-    lengths: Int64 = ends - starts + 2 + _count_inside(np.unique(part.document_ends), starts, ends)
-    return lengths if separator == "document" else lengths + _count_inside(part.sentence_ends, starts, ends)
+    lengths: Int64 = ends - starts + 2 + count_inside(np.unique(part.document_ends), starts, ends)
+    return lengths if separator == "document" else lengths + count_inside(part.sentence_ends, starts, ends)
 
 
-def _count_inside(positions: Int64, starts: Int64, ends: Int64) -> Int64:
+def count_inside(positions: Int64, starts: Int64, ends: Int64) -> Int64:
+    """How many positions (ascending) are strictly inside each [start, end), int64 (stretches,)."""
     before_end = np.searchsorted(positions, ends, side="left")
     return np.asarray(before_end - np.searchsorted(positions, starts, side="right"), dtype=np.int64)
+
+
+def own_stretches(blocks: Int64) -> Int64:
+    """The tokens that are a block's own, int64 (blocks, 2): not what B of a pair that is not next repeats."""
+    if blocks.shape[1] == 2:
+        return blocks
+    return np.stack([blocks[:, 0], np.where(blocks[:, 4] == 1, blocks[:, 3], blocks[:, 1])], axis=1)
 
 
 def cover_problem(blocks: Int64, num_tokens: int) -> str:
@@ -80,6 +92,16 @@ def cover_problem(blocks: Int64, num_tokens: int) -> str:
     return ""
 
 
+def tokens_to_hold(part: TokenPart, blocks: Int64) -> int:
+    """How many of a part's tokens, from the first, its blocks are to hold: all of them.
+
+    Where a part has one document, its last sentence may find none to make a pair with: then the tokens before it.
+    """
+    if blocks.shape[1] == 2 or np.count_nonzero(np.diff(part.document_ends, prepend=0)) > 1:
+        return len(part.tokens)
+    return int(blocks[:, 3].max(initial=0))
+
+
 @dataclass(frozen=True)
 class IndexPart:
     """One part of an index beside its token part."""
@@ -87,6 +109,23 @@ class IndexPart:
     tokens: TokenPart
     blocks: Int64  # (blocks, 2 or 5)
     rows: Int64  # (rows + 1,)
+
+    def counts(self, separator: str) -> dict[str, int]:
+        """What the ledger counts of a part, but the sentences that were cut."""
+        own = own_stretches(self.blocks)
+        counts = {
+            "tokens_in": len(self.tokens.tokens), "tokens_in_blocks": int((own[:, 1] - own[:, 0]).sum()),
+            "ids": int(block_lengths(self.tokens, self.blocks, separator).sum()), "blocks": len(self.blocks),
+            "rows": len(self.rows) - 1,
+        }
+        if self.blocks.shape[1] == 5:
+            other = self.blocks[self.blocks[:, 4] == 0]
+            counts["next"] = len(self.blocks) - len(other)
+            counts["tokens_repeated"] = int((other[:, 3] - other[:, 2]).sum())
+            counts["dropped_no_other_document"] = counts["tokens_in"] - counts["tokens_in_blocks"]
+        ends = 2 * counts["blocks"]  # <s> and the last </s>
+        counts["separators"] = counts["ids"] - counts["tokens_in_blocks"] - counts.get("tokens_repeated", 0) - ends
+        return counts
 
 
 @dataclass(frozen=True)
@@ -184,32 +223,3 @@ def open_index(folder: Path, split: str) -> Index:
     rows = np.cumsum([0, *(len(part.rows) - 1 for part in parts)], dtype=np.int64)
     blocks = np.cumsum([0, *(len(part.blocks) for part in parts)], dtype=np.int64)
     return Index(manifest, store.vocab_size, parts, rows, blocks)
-
-
-def check_index(folder: Path) -> list[str]:
-    """What is wrong with an index of blocks (n, 2): each token in exactly one block, no row above `max_tokens`."""
-    problems = []
-    for split in SPLITS:
-        try:
-            index = open_index(folder, split)
-        except ArtefactError as error:
-            problems.append(str(error))
-            continue
-        for part in index.parts:
-            if problem := _part_problem(part, index.max_tokens, index.manifest.config["separator"]):
-                problems.append(f"{folder / part.tokens.stem}: {problem}")
-    return problems
-
-
-def _part_problem(part: IndexPart, max_tokens: int, separator: str) -> str:
-    blocks, rows = part.blocks, part.rows
-    if blocks.ndim != 2 or blocks.shape[1] != 2:
-        return f"expected blocks of shape (n, 2); found {blocks.shape}"
-    if len(rows) == 0 or rows[0] != 0 or rows[-1] != len(blocks) or (np.diff(rows) <= 0).any():
-        return f"expected row offsets ascending from 0 to {len(blocks)}"
-    if problem := cover_problem(blocks, len(part.tokens.tokens)):
-        return f"expected each token in exactly one block; found that {problem}"
-    sizes = np.diff(np.concatenate([[0], np.cumsum(block_lengths(part.tokens, blocks, separator))])[rows])
-    if (wide := np.flatnonzero(sizes > max_tokens)).size:
-        return f"expected rows of at most {max_tokens} ids; found {sizes[wide[0]]} in row {wide[0]}"
-    return ""

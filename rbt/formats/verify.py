@@ -12,6 +12,7 @@ from pathlib import Path
 from rbt.errors import ArtefactError
 from rbt.formats import blocks, checkpoint, parts, tokenizer, tokens, urls, word_counts
 from rbt.formats.corpus_check import check_corpus
+from rbt.formats.index_check import check_index
 from rbt.formats.tokenizer_check import check_tokenizer
 from rbt.ledger import Ledger
 from rbt.manifest import MANIFEST, Manifest, load_manifest
@@ -31,7 +32,7 @@ CHECKS: dict[str, Callable[[Path], list[str]]] = {
     word_counts.KIND: word_counts.check_counts,
     tokenizer.KIND: check_tokenizer,
     tokens.KIND: tokens.check_tokens,
-    blocks.KIND: blocks.check_index,
+    blocks.KIND: check_index,
     checkpoint.KIND: _nothing_more,
     MODEL_KIND: _nothing_more,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Format = Literal["full-sentences", "doc-sentences"]
+Format = Literal["full-sentences", "doc-sentences", "segment-pair", "sentence-pair"]
 
 
 @dataclass(frozen=True)
@@ -25,4 +25,6 @@ class PackConfig:
     format: Format = "full-sentences"
     max_tokens: int = 512  # of a row and of a block, special tokens included
     separator: Literal["document", "sentence"] = "document"
+    seed: int = 1  # of the pair formats: where they are split, and what stands beside what
+    short_sequence_probability: float = 0.0  # of segment-pair: share of documents read in shorter chunks; .1 in BERT
     validation_fraction: float = 0.001  # of the documents, by hash of the id

@@ -20,7 +20,7 @@ from rbt.config import to_table
 from rbt.engine import Engine
 from rbt.errors import ArtefactError, ConfigError
 from rbt.formats import blocks, tokens
-from rbt.formats.blocks import TOKENS_FOLDER, index_folders
+from rbt.formats.blocks import PAIR_FORMATS, PAIR_SPECIALS, TOKENS_FOLDER, index_folders
 from rbt.formats.parts import Corpus, open_corpus
 from rbt.formats.tokenizer import FILES, read_tokenizer
 from rbt.formats.tokens import SPLITS, TokenStore
@@ -28,12 +28,14 @@ from rbt.ledger import Ledger
 from rbt.manifest import MANIFEST, Manifest, load_manifest, write_manifest
 from rbt.packing import index, store
 from rbt.packing.config import PackConfig
+from rbt.packing.packers import PACKERS
 from rbt.stage import WORK, Receipt, exclusive, finished, open_out
 from rbt.storage import atomic_path
 
 log = logging.getLogger(__name__)
 SMALLEST_MAX_TOKENS = 3  # <s>, one token, </s>
-INDEX_OPTIONS = ("format", "max_tokens", "separator")  # named, so that a new key leaves the indices there are valid
+SMALLEST_PAIR = PAIR_SPECIALS + 2
+INDEX_OPTIONS = ("format", "max_tokens", "separator")  # and the packer's; named, so that a new key makes no index anew
 
 
 def pack(
@@ -54,20 +56,34 @@ def pack(
 
 def check_config(config: PackConfig) -> None:
     """Raise ConfigError where a value of [pack] cannot be used."""
-    if config.max_tokens < SMALLEST_MAX_TOKENS:
-        raise ConfigError(f"[pack] max_tokens: expected at least {SMALLEST_MAX_TOKENS}", found=str(config.max_tokens))
+    smallest = SMALLEST_PAIR if config.format in PAIR_FORMATS else SMALLEST_MAX_TOKENS
+    if config.max_tokens < smallest:
+        raise ConfigError(f"[pack] max_tokens: expected at least {smallest}", found=str(config.max_tokens))
     if not 0 <= config.validation_fraction < 1:
         raise ConfigError(
             "[pack] validation_fraction: expected 0 <= fraction < 1", found=str(config.validation_fraction)
         )
+    if not 0 <= config.seed < 1 << 63:
+        raise ConfigError("[pack] seed: expected 0 <= seed < 2^63", found=str(config.seed))
+    if not 0 <= config.short_sequence_probability <= 1:
+        raise ConfigError(
+            "[pack] short_sequence_probability: expected 0 to 1", found=str(config.short_sequence_probability)
+        )
+    options = PACKERS[config.format].options
+    for key, default in (("separator", "document"), ("short_sequence_probability", 0)):
+        if key not in options and (found := getattr(config, key)) != default:
+            raise ConfigError(
+                f"[pack] {key}: expected {default!r} with format {config.format}, which it does not change",
+                found=repr(found),
+            )
 
 
 def check_documents(corpus: Corpus, config: PackConfig) -> None:
     """Raise ConfigError where blocks are not to cross documents, and a source does not know where its documents end."""
     pieces = [name for name, has_documents in corpus.sources().items() if not has_documents]
-    if config.format == "doc-sentences" and pieces:
+    if config.format != "full-sentences" and pieces:
         raise ConfigError(
-            "[pack] format doc-sentences: expected sources of whole documents", path=corpus.folder,
+            f"[pack] format {config.format}: expected sources of whole documents", path=corpus.folder,
             found=f"pieces of them in {', '.join(pieces)}",
             cure="use --format full-sentences, or set split_books = true for that source and build the corpus again",
         )
@@ -130,22 +146,32 @@ def token_facts(parts: list[dict[str, Any]], tokenizer: Manifest) -> dict[str, A
     return {"vocab_size": vocab_size, "dtype": tokens.token_dtype(vocab_size).name, "parts": parts, "splits": sums}
 
 
+def index_options(config: PackConfig) -> dict[str, Any]:
+    """The keys of [pack] that shape an index, and nothing else."""
+    names = {*INDEX_OPTIONS, *PACKERS[config.format].options}
+    return {key: value for key, value in to_table(config).items() if key in names}
+
+
 def index_name(config: PackConfig) -> str:
     """Folder of an index, after every option that shapes it."""
-    return f"{config.format}-{config.max_tokens}" + (
-        "" if config.separator == "document" else f"-separator-{config.separator}"
-    )
+    name = f"{config.format}-{config.max_tokens}"
+    if config.separator != "document":
+        name += f"-separator-{config.separator}"
+    if config.format in PAIR_FORMATS:
+        name += f"-seed{config.seed}"
+    return name + (f"-short{config.short_sequence_probability}" if config.short_sequence_probability else "")
 
 
 def make_index(token_store: TokenStore, out: Path, config: PackConfig, engine: Engine, replace: bool) -> Manifest:
     """The index of a packed folder that the configuration asks for, written where it is not there yet."""
-    name = index_name(config)
-    options = {key: value for key, value in to_table(config).items() if key in INDEX_OPTIONS}
+    name, options = index_name(config), index_options(config)
     inputs = {"tokens": token_store.manifest.fingerprint}
     identity = Manifest(blocks.KIND, blocks.VERSION, index.STAGE, index.STAGE_VERSION, options, inputs, ())
     if (manifest := finished(out / name, identity, replace)) is not None:
         log.info("%s: already packed", out / name)
         return manifest
+    if config.format in PAIR_FORMATS:
+        index.check_pairs(token_store, config.format)
     (out / name / MANIFEST).unlink(missing_ok=True)
     receipts = index.index_parts(token_store, options, out / name, out / WORK / name, engine)
     ledger = merged_ledger(receipts)

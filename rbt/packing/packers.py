@@ -5,7 +5,7 @@
 A block has <s>, its tokens, </s>, and one </s> more for each document end strictly inside; where every sentence is to
 end in </s>, one more for each sentence end strictly inside as well. That is what `formats.blocks.block_ids` reads.
 Every token is in exactly one block. A sentence longer than the room (max_tokens - 2) is cut into pieces that fill it,
-and what is left of it is a sentence of its own.
+and what is left of it is a sentence of its own. Pairs are another matter: see `packing.pairs`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbt.kernels import kernel
+from rbt.packing.pairs import segment_pair, sentence_pair
 from rbt.packing.rows import best_fit_rows, one_block_a_row
 
 Int64 = npt.NDArray[np.int64]
@@ -74,13 +75,20 @@ def doc_sentences(
 
 @dataclass(frozen=True)
 class Packer:
-    """A format: how tokens are cut into blocks, and how blocks share rows."""
+    """A format: how tokens are cut into blocks, how blocks share rows, and which keys of [pack] shape it.
 
-    blocks: Callable[[Int64, Int64, int, bool], tuple[Int64, int]]
+    `blocks` takes sentence_ends, document_ends, max_tokens and what `options` name, in that order: separators behind
+    sentences or not for "separator", `pairs.part_state` for "seed".
+    """
+
+    blocks: Callable[..., tuple[Int64, int]]
     rows: Callable[[Int64, int], tuple[Int64, Int64]]
+    options: tuple[str, ...]
 
 
 PACKERS: dict[str, Packer] = {
-    "full-sentences": Packer(full_sentences, one_block_a_row),
-    "doc-sentences": Packer(doc_sentences, best_fit_rows),
+    "full-sentences": Packer(full_sentences, one_block_a_row, ("separator",)),
+    "doc-sentences": Packer(doc_sentences, best_fit_rows, ("separator",)),
+    "segment-pair": Packer(segment_pair, best_fit_rows, ("seed", "short_sequence_probability")),
+    "sentence-pair": Packer(sentence_pair, best_fit_rows, ("seed",)),
 }

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rbt.kernels import kernel
 
 Int64 = npt.NDArray[np.int64]
-OPEN_ROWS = 1024  # rows that wait for a block that fits; more fill better and keep less of the corpus's order
+WINDOW = 1 << 14  # blocks that are laid into rows together; more fill better and keep less of the corpus's order
 SMALLEST_BLOCK = 3  # <s>, one token, </s>
 
 
@@ -24,39 +24,64 @@ def one_block_a_row(lengths: Int64, max_tokens: int) -> tuple[Int64, Int64]:
 
 
 def best_fit_rows(lengths: Int64, max_tokens: int) -> tuple[Int64, Int64]:
-    """Each block goes to the fullest open row with room for it, ties to the oldest, else it opens a row.
-
-    When a row must be opened and all are taken, the fullest is closed. Rows are numbered as they open.
+    """Of each window of blocks, the longest first (ties in order): each goes to the fullest row with room for it, ties
+    to the oldest, else it opens a row. Rows are numbered as they open, and keep their blocks in order.
     """
-    row_of = _best_fit(lengths, max_tokens, OPEN_ROWS)
-    counts = np.bincount(row_of) if len(row_of) else np.empty(0, dtype=np.int64)
-    return np.argsort(row_of, kind="stable").astype(np.int64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    longest_first = np.lexsort((-lengths, np.arange(len(lengths)) // WINDOW))
+    rows, num_rows = _best_fit(lengths[longest_first], max_tokens, WINDOW)
+    row_of = np.empty_like(rows)
+    row_of[longest_first] = rows
+    return _in_row_order(row_of, num_rows)
 
 
 @kernel
-def _best_fit(lengths: Int64, max_tokens: int, open_rows: int) -> Int64:
+def _best_fit(lengths: Int64, max_tokens: int, window: int) -> tuple[Int64, int]:
+    """(row of each block, int64 (blocks,), number of rows). Open rows are kept in order, by room and then by number."""
     row_of = np.empty(len(lengths), dtype=np.int64)
-    rooms = np.empty(open_rows, dtype=np.int64)
-    numbers = np.empty(open_rows, dtype=np.int64)
+    keys = np.empty(window, dtype=np.int64)  # room * base + number of each open row, ascending
+    base = len(lengths) + 1
     waiting = opened = 0
-    for block in range(len(lengths)):
-        best, fullest = -1, 0
-        for slot in range(waiting):  # slots are in no order, hence the ties by number
-            room, number = rooms[slot], numbers[slot]
-            if room >= lengths[block] and (
-                best < 0 or room < rooms[best] or (room == rooms[best] and number < numbers[best])
-            ):
-                best = slot
-            if room < rooms[fullest] or (room == rooms[fullest] and number < numbers[fullest]):
-                fullest = slot
-        if best < 0:
-            best = waiting if waiting < open_rows else fullest
-            waiting = max(waiting, best + 1)
-            rooms[best], numbers[best] = max_tokens, opened
+    for block, length in enumerate(lengths):
+        if block % window == 0:
+            waiting = 0
+        place = np.searchsorted(keys[:waiting], length * base)  # the least room that is enough, its oldest row
+        if place < waiting:
+            room, number = divmod(keys[place], base)
+        else:
+            room, number = max_tokens, opened
             opened += 1
-        row_of[block] = numbers[best]
-        rooms[best] -= lengths[block]
-        if rooms[best] < SMALLEST_BLOCK:
+            waiting += 1
+        row_of[block] = number
+        room -= length
+        if room >= SMALLEST_BLOCK:
+            _put(keys, waiting, place, room * base + number)
+        else:
             waiting -= 1
-            rooms[best], numbers[best] = rooms[waiting], numbers[waiting]
-    return row_of
+            keys[place:waiting] = keys[place + 1 : waiting + 1].copy()
+    return row_of, opened
+
+
+@kernel
+def _put(keys: Int64, waiting: int, place: int, key: int) -> None:
+    """Put a key where it belongs, `keys[place]` being free: those between move over by one."""
+    while place > 0 and keys[place - 1] > key:
+        keys[place] = keys[place - 1]
+        place -= 1
+    while place + 1 < waiting and keys[place + 1] < key:
+        keys[place] = keys[place + 1]
+        place += 1
+    keys[place] = key
+
+
+@kernel
+def _in_row_order(row_of: Int64, num_rows: int) -> tuple[Int64, Int64]:
+    """Blocks by row, each row's in their own order, and the rows' offsets: a counting sort."""
+    offsets = np.zeros(num_rows + 1, dtype=np.int64)
+    for row in row_of:
+        offsets[row + 1] += 1
+    offsets = np.cumsum(offsets)
+    order, ends = np.empty(len(row_of), dtype=np.int64), offsets.copy()
+    for block, row in enumerate(row_of):
+        order[ends[row]] = block
+        ends[row] += 1
+    return order, offsets

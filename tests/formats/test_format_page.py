@@ -1,4 +1,4 @@
-"""The order and the masks as docs/formats.md writes them are those of the package."""
+"""Blocks, pairs, order and masks as docs/formats.md writes them are those of the package."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbt import rng
+from rbt.packing.packers import PACKERS
+from rbt.packing.pairs import part_state
 from rbt.trainer.config import DataConfig
 from rbt.trainer.masking import mask_block, masking_rule
 from rbt.trainer.order import permute
 
+DOCUMENTS = st.lists(st.lists(st.integers(1, 20), max_size=6), max_size=8)  # lengths of sentences
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
 
@@ -33,6 +36,42 @@ def page() -> dict[str, Any]:
 def test_hashes_are_those_of_the_page(page: dict[str, Any], keys: list[int], text: str) -> None:
     assert int(rng.hash_keys(*keys)) == page["hash_keys"](*keys)
     assert rng.hash_text(text) == page["hash_text"](text)
+
+
+def ends_of(documents: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Sentence and document ends of documents given as lengths of sentences."""
+    sentence_ends = np.cumsum([length for sentences in documents for length in sentences], dtype=np.int64)
+    return sentence_ends.tolist(), np.cumsum([sum(sentences) for sentences in documents], dtype=np.int64).tolist()
+
+
+def packed(format: str, ends: tuple[list[int], list[int]], *options: Any) -> list[list[int]]:
+    """The blocks of the package's packer."""
+    arrays = (np.array(values, dtype=np.int64) for values in ends)
+    blocks: list[list[int]] = PACKERS[format].blocks(*arrays, *options)[0].tolist()
+    return blocks
+
+
+@given(documents=DOCUMENTS, max_tokens=st.integers(3, 40), format=st.sampled_from(["full-sentences", "doc-sentences"]))
+def test_v24_blocks_are_those_of_the_page(
+    page: dict[str, Any], documents: list[list[int]], max_tokens: int, format: str
+) -> None:
+    ends = ends_of(documents)
+    expected = page["whole_blocks"](*ends, max_tokens, cross=format == "full-sentences")
+    assert packed(format, ends, max_tokens, False) == expected
+
+
+@given(
+    documents=DOCUMENTS, max_tokens=st.integers(6, 40), seed=st.integers(0, 2**62), part=st.integers(0, 99),
+    short=st.sampled_from([0.0, 0.3, 1.0]),
+)
+def test_v27_pairs_are_those_of_the_page(
+    page: dict[str, Any], documents: list[list[int]], max_tokens: int, seed: int, part: int, short: float
+) -> None:
+    ends, stem = ends_of(documents), f"train-{part:05d}"
+    segments = page["pairs"](*ends, max_tokens, seed, stem, short=short)
+    assert packed("segment-pair", ends, max_tokens, part_state(seed, stem), short) == segments
+    sentences = page["pairs"](*ends, max_tokens, seed, stem, single=True)
+    assert packed("sentence-pair", ends, max_tokens, part_state(seed, stem)) == sentences
 
 
 @given(

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from rbt.formats.document import SCHEMA
 from rbt.formats.parts import KIND, VERSION, part_name, write_part
+from rbt.formats.tokens import TokenPart
 from rbt.manifest import PROVENANCE, Manifest, record_files, write_manifest
 
+FIRST_ID = 100
 WORDS = ["the", "old", "ship", "sailed", "north", "while", "a", "grey", "gull", "cried", "over", "water", "nobody"]
 
 
@@ -32,6 +35,14 @@ def write_corpus(folder: Path, parts: Sequence[Sequence[tuple[str, str]]], input
     )
     write_manifest(folder, manifest)
     return folder
+
+
+def make_part(documents: list[list[int]]) -> TokenPart:
+    """A token part whose tokens count up, so that each is known by its id."""
+    sentence_ends = np.cumsum([length for sentences in documents for length in sentences], dtype=np.int64)
+    document_ends = np.cumsum([sum(sentences) for sentences in documents], dtype=np.int64)
+    total = int(document_ends[-1]) if documents else 0
+    return TokenPart("train-00000", np.arange(total, dtype=np.uint32) + FIRST_ID, sentence_ends, document_ends)
 
 
 def document(id: str, text: str) -> dict[str, Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace as changed
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rbt.cli.packing import pack_summary
 from rbt.engine import LocalEngine
 from rbt.errors import ArtefactError, ConfigError
-from rbt.formats.blocks import block_ids, choose_index, open_index
+from rbt.formats.blocks import PAIR_FORMATS, block_ids, choose_index, open_index
 from rbt.formats.document import ID_SCHEMA
 from rbt.formats.parts import open_corpus, open_table, read_batches
 from rbt.formats.tokenizer import EOS, read_tokenizer, read_vocab, unspell
@@ -25,6 +26,7 @@ from rbt.packing.config import BpeConfig, PackConfig
 from rbt.packing.encode import Encoder
 from rbt.packing.pack import index_name, pack
 from rbt.packing.packers import PACKERS
+from rbt.packing.pairs import part_state
 from rbt.packing.sentences import sentence_ends
 from rbt.packing.split import always_held_out, held_out
 
@@ -32,6 +34,7 @@ from .conftest import prose, snapshot, write_corpus
 
 CONFIG = PackConfig(max_tokens=64, validation_fraction=0.1)
 DOC = changed(CONFIG, format="doc-sentences")
+SEGMENTS, SENTENCES = changed(CONFIG, format="segment-pair"), changed(CONFIG, format="sentence-pair")
 
 
 @pytest.fixture
@@ -115,8 +118,10 @@ def test_v23_the_ledger_follows_documents_into_tokens_and_blocks(
         assert facts["fill_rate"] == pytest.approx(sum(lengths) / (index.num_rows * 64), abs=1e-6)
 
 
-@pytest.mark.parametrize("separator", ["document", "sentence"])
-@pytest.mark.parametrize("format", list(PACKERS))
+@pytest.mark.parametrize(
+    ("format", "separator"),
+    [*product(("full-sentences", "doc-sentences"), ("document", "sentence")), *product(PAIR_FORMATS, ("document",))],
+)
 def test_v28_packing_parts_is_packing_them_one_by_one(
     corpus: Path, tokenizer: Path, tmp_path: Path, format: str, separator: str
 ) -> None:
@@ -125,24 +130,94 @@ def test_v28_packing_parts_is_packing_them_one_by_one(
     index = open_index(tmp_path / "packed" / index_name(config), "train")
     assert len(index.parts) == 3
     for part in index.parts:
+        option = part_state(1, part.tokens.stem) if format in PAIR_FORMATS else separator == "sentence"
         blocks, _ = PACKERS[format].blocks(
-            np.array(part.tokens.sentence_ends), np.array(part.tokens.document_ends), 64, separator == "sentence"
+            np.array(part.tokens.sentence_ends), np.array(part.tokens.document_ends), 64, option
         )
-        assert sorted(part.blocks.tolist()) == blocks.tolist()
+        assert len(blocks) and sorted(part.blocks.tolist()) == blocks.tolist()
         for start, stop in zip(part.rows[:-1], part.rows[1:], strict=True):
             texts = [block_ids(part.tokens, block, separator) for block in part.blocks[start:stop]]
             assert 0 < sum(map(len, texts)) <= 64
 
 
 def test_a_packed_folder_is_sound_and_is_its_own_tokenizer(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
-    for config in (CONFIG, DOC, changed(CONFIG, separator="sentence")):
+    for config in (CONFIG, DOC, changed(CONFIG, separator="sentence"), SEGMENTS, SENTENCES):
         run(corpus, tokenizer, tmp_path / "packed", config)
     verdicts = list(verify(tmp_path / "packed"))
-    assert [verdict.problems for verdict in verdicts] == [()] * 5
+    assert [verdict.problems for verdict in verdicts] == [()] * 7
     assert read_tokenizer(tmp_path / "packed").table() == read_tokenizer(tokenizer).table()
-    names = {"full-sentences-64", "doc-sentences-64", "full-sentences-64-separator-sentence"}
+    names = {
+        "full-sentences-64", "doc-sentences-64", "full-sentences-64-separator-sentence", "segment-pair-64-seed1",
+        "sentence-pair-64-seed1",
+    }
     assert names < {path.name for path in (tmp_path / "packed").iterdir()}
     assert choose_index(tmp_path / "packed", "doc-sentences").name == "doc-sentences-64"
+
+
+def test_v23_the_ledger_follows_tokens_into_pairs(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+    for config in (SEGMENTS, SENTENCES):
+        manifest = run(corpus, tokenizer, tmp_path / "packed", config)
+        for split, facts in manifest.facts["splits"].items():
+            index = open_index(tmp_path / "packed" / index_name(config), split)
+            counts = manifest.ledger.row("blocks", split).other
+            blocks = np.concatenate([part.blocks for part in index.parts])
+            a, b, is_next = blocks[:, 1] - blocks[:, 0], blocks[:, 3] - blocks[:, 2], blocks[:, 4]
+            assert counts["tokens_in"] == sum(len(part.tokens.tokens) for part in index.parts) > 0
+            assert counts["tokens_in"] == counts["tokens_in_blocks"] + counts["dropped_no_other_document"]
+            assert counts["tokens_in_blocks"] == facts["tokens"] == (a + b * is_next).sum()
+            assert counts["tokens_repeated"] == facts["tokens_repeated"] == (b * (1 - is_next)).sum()
+            assert counts["next"] == facts["next"] == is_next.sum()
+            assert counts["separators"] == 2 * len(blocks)
+            lengths = [len(ids) for row in range(index.num_rows) for _, ids in index.read_row(row)]
+            assert counts["ids"] == sum(lengths)
+
+
+def test_the_summary_tells_how_many_pairs_are_next(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+    manifest = run(corpus, tokenizer, tmp_path / "packed", SENTENCES)
+    facts = manifest.facts["splits"]["train"]
+    lines = pack_summary(tmp_path / "packed", manifest)
+    share, repeated = facts["next"] / facts["blocks"], facts["tokens_repeated"]
+    assert f"{share:.1%} of the pairs are next; the others repeat {repeated:,} tokens; 0 dropped" in lines[2]
+    assert not any("next" in line for line in pack_summary(tmp_path, run(corpus, tokenizer, tmp_path / "packed")))
+
+
+def test_another_seed_is_another_index(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+    manifests = [
+        run(corpus, tokenizer, tmp_path / "packed", config)
+        for config in (SEGMENTS, changed(SEGMENTS, seed=2), changed(SEGMENTS, short_sequence_probability=0.5))
+    ]
+    names = ["segment-pair-64-seed1", "segment-pair-64-seed2", "segment-pair-64-seed1-short0.5"]
+    blocks = {np.load(tmp_path / "packed" / name / "train-00001.blocks.npy").tobytes() for name in names}
+    assert len(blocks) == len({manifest.fingerprint for manifest in manifests}) == 3
+    with pytest.raises(ConfigError, match=r"expected one index; found segment-pair-64-seed1, segment-pair"):
+        choose_index(tmp_path / "packed", "segment-pair")
+
+
+def test_keys_of_the_pair_formats_leave_other_indices_as_they_are(
+    corpus: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    first = run(corpus, tokenizer, tmp_path / "packed", DOC)
+    assert first.config == {"format": "doc-sentences", "max_tokens": 64, "separator": "document"}
+    assert run(corpus, tokenizer, tmp_path / "packed", changed(DOC, seed=7)).table() == first.table()
+
+
+@pytest.mark.parametrize("format", PAIR_FORMATS)
+def test_v27_a_corpus_without_two_documents_in_a_part_is_an_error_with_a_cure(
+    tokenizer: Path, tmp_path: Path, format: str
+) -> None:
+    """Also where each part has one; a part with one among others is packed, its last sentence may be left out."""
+    config = changed(CONFIG, format=format, validation_fraction=0.0)  # type: ignore[arg-type]
+    alone = [("a:0", ""), ("a:1", "One is here. Two is here. Three is here."), ("a:2", "")]
+    one = write_corpus(tmp_path / "one", [alone, [("b:0", "Four is here. Five is here.")]])
+    with pytest.raises(ConfigError, match=rf"{format}: expected two documents .* found 1 at most .*part_bytes.*full-s"):
+        run(one, tokenizer, tmp_path / "refused", config)
+    assert not (tmp_path / "refused" / index_name(config)).exists()
+    two = write_corpus(tmp_path / "two", [alone, [("b:0", "Four is here. Five is here."), ("b:1", "Six is here.")]])
+    facts = run(two, tokenizer, tmp_path / "packed", config).facts["splits"]["train"]
+    assert (facts["tokens_dropped"] > 0) == (format == "sentence-pair")
+    assert 0 < facts["next"] < facts["blocks"]
+    assert all(verdict.problems == () for verdict in verify(tmp_path / "packed"))
+
 
 
 def test_a_second_format_reuses_the_tokens(
@@ -160,8 +235,9 @@ def test_a_second_format_reuses_the_tokens(
 
 @pytest.mark.slow
 def test_two_workers_write_the_same_bytes_as_one(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
-    run(corpus, tokenizer, tmp_path / "one", DOC)
-    run(corpus, tokenizer, tmp_path / "two", DOC, workers=2)
+    for config in (DOC, SEGMENTS):
+        run(corpus, tokenizer, tmp_path / "one", config)
+        run(corpus, tokenizer, tmp_path / "two", config, workers=2)
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
 
 
@@ -290,6 +366,11 @@ def test_a_damaged_tokenizer_is_not_copied(corpus: Path, tokenizer: Path, tmp_pa
     [
         (PackConfig(max_tokens=2), "max_tokens: expected at least 3"),
         (PackConfig(validation_fraction=1.0), "validation_fraction: expected 0 <= fraction < 1"),
+        (PackConfig("sentence-pair", 5), "max_tokens: expected at least 6; found 5"),
+        (PackConfig("segment-pair", separator="sentence"), "separator: expected 'document' with format segment-pair"),
+        (PackConfig("segment-pair", seed=-1), "seed: expected 0 <= seed"),
+        (PackConfig("segment-pair", short_sequence_probability=1.5), "short_sequence_probability: expected 0 to 1"),
+        (PackConfig("sentence-pair", short_sequence_probability=0.1), "short_sequence_probability: expected 0 with"),
     ],
 )
 def test_values_that_cannot_be_used_are_errors(
@@ -308,6 +389,12 @@ def test_v26_formats_differ_in_blocks_on_real_text(data: Path, tmp_path: Path) -
         run(corpus, tmp_path / "tokenizer", tmp_path / "packed", changed(config, max_tokens=512)).facts["splits"]
         for config in (CONFIG, DOC)
     )
-    assert doc["train"]["blocks"] > full["train"]["blocks"] > 1
-    assert doc["train"]["fill_rate"] > 0.9
+    segments, sentences = (
+        run(corpus, tmp_path / "tokenizer", tmp_path / "packed", changed(config, max_tokens=512)).facts["splits"]
+        for config in (SEGMENTS, SENTENCES)
+    )
+    numbers = [facts["train"]["blocks"] for facts in (full, doc, segments, sentences)]
+    assert 1 < numbers[0] < numbers[1] < numbers[2] < numbers[3]
+    assert len({facts["train"]["tokens"] for facts in (full, doc, segments, sentences)}) == 1
+    assert min(facts["train"]["fill_rate"] for facts in (doc, segments, sentences)) > 0.9
     assert read_json(tmp_path / "packed" / "tokens" / "manifest.json")["facts"]["splits"]["train"]["documents"] < 100

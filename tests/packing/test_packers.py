@@ -17,17 +17,11 @@ from rbt.formats.tokenizer import BOS, EOS
 from rbt.formats.tokens import TokenPart, open_part
 from rbt.packing.packers import PACKERS
 
-FIRST_ID = 100
+from .conftest import FIRST_ID, make_part
+
+FORMATS = ("full-sentences", "doc-sentences")
 SEPARATORS = ("document", "sentence")
 documents = st.lists(st.lists(st.integers(1, 20), max_size=5), max_size=12)  # sentence lengths; [] is an empty document
-
-
-def make_part(documents: list[list[int]]) -> TokenPart:
-    """A token part whose tokens count up, so that each is known by its id."""
-    sentence_ends = np.cumsum([length for sentences in documents for length in sentences], dtype=np.int64)
-    document_ends = np.cumsum([sum(sentences) for sentences in documents], dtype=np.int64)
-    total = int(document_ends[-1]) if documents else 0
-    return TokenPart("train-00000", np.arange(total, dtype=np.uint32) + FIRST_ID, sentence_ends, document_ends)
 
 
 def pieces(part: TokenPart, room: int) -> list[tuple[int, int]]:
@@ -57,7 +51,7 @@ def pack(part: TokenPart, format: str, max_tokens: int, separator: str) -> tuple
     return PACKERS[format].blocks(part.sentence_ends, part.document_ends, max_tokens, separator == "sentence")
 
 
-@pytest.mark.parametrize("format", list(PACKERS))
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("separator", SEPARATORS)
 @given(documents=documents, max_tokens=st.integers(3, 24))
 def test_v23_blocks_are_those_of_a_brute_force_packer(
@@ -70,7 +64,7 @@ def test_v23_blocks_are_those_of_a_brute_force_packer(
     assert cover_problem(blocks, len(part.tokens)) == ""
 
 
-@pytest.mark.parametrize("format", list(PACKERS))
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("separator", SEPARATORS)
 @given(documents=documents, max_tokens=st.integers(3, 24))
 def test_v24_a_block_reads_as_its_grammar_says(
@@ -111,7 +105,7 @@ def test_an_empty_document_leaves_no_separator() -> None:
     assert [block_ids(part, block, "document").tolist() for block in blocks] == [[BOS, a, b, EOS, c, EOS]]
 
 
-@pytest.mark.parametrize("format", list(PACKERS))
+@pytest.mark.parametrize("format", FORMATS)
 def test_v25_documents_of_about_the_size_of_a_block(format: str) -> None:
     lengths = [0, 1, 509, 510, 511, 512, 513]
     part = make_part([[length] if length else [] for length in lengths])
@@ -131,7 +125,7 @@ def test_a_document_end_costs_one_place_of_a_full_block() -> None:
 
 def test_an_empty_part_has_no_block() -> None:
     part = make_part([])
-    for format in PACKERS:
+    for format in FORMATS:
         blocks, cut = pack(part, format, 512, "document")
         assert blocks.shape == (0, 2) and cut == 0
 
@@ -180,6 +174,7 @@ def test_blocks_that_miss_or_repeat_a_token_are_told(blocks: list[list[int]], pr
 def test_the_packers_are_the_formats_of_the_recipe() -> None:
     from typing import get_args
 
+    from rbt.formats.blocks import PAIR_FORMATS
     from rbt.packing.config import Format
 
-    assert set(PACKERS) == set(get_args(Format))
+    assert set(PACKERS) == set(get_args(Format)) == {*FORMATS, *PAIR_FORMATS}

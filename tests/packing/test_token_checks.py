@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rbt.engine import LocalEngine
 from rbt.formats.arrays import write_array
-from rbt.formats.blocks import check_index, open_index
+from rbt.formats.blocks import PAIR_FORMATS, open_index
+from rbt.formats.index_check import check_index
 from rbt.formats.tokens import check_tokens
+from rbt.manifest import load_manifest, write_manifest
 from rbt.packing.bpe import train_bpe
 from rbt.packing.config import BpeConfig, PackConfig
-from rbt.packing.pack import pack
+from rbt.packing.pack import index_name, pack
 
 STEM = "train-00000"
 
@@ -99,3 +103,83 @@ def test_rows_that_are_too_long_or_blocks_of_another_shape_are_found(packed: Pat
     assert "rows of at most 64 ids" in check_index(folder)[0]
     write_array(folder / f"{STEM}.blocks.npy", np.zeros(3, dtype=np.int64))
     assert "blocks of shape (n, 2)" in check_index(folder)[0]
+
+
+@pytest.fixture
+def pairs(packed: Path, tmp_path: Path) -> Path:
+    """Both pair indices beside the other one; the folder of the one of sentences."""
+    for format in PAIR_FORMATS:
+        config = PackConfig(format, 64, validation_fraction=0.1)  # type: ignore[arg-type]
+        pack(tmp_path / "corpus", tmp_path / "tokenizer", packed, config, LocalEngine(1), replace=False)
+        assert check_index(packed / index_name(config)) == []
+    return packed / "sentence-pair-64-seed1"
+
+
+def first(blocks: np.ndarray[Any, Any], is_next: int) -> int:
+    return int(np.flatnonzero(blocks[:, 4] == is_next)[3])
+
+
+def exchange(blocks: np.ndarray[Any, Any]) -> None:
+    """Give two pairs the other's second half, which is of another document."""
+    one, other = np.flatnonzero(blocks[:, 4] == 1)[[0, -1]]
+    blocks[[one, other], 2:4] = blocks[[other, one], 2:4]
+
+
+def follow(blocks: np.ndarray[Any, Any]) -> None:
+    """Let a pair that is not next repeat its own first half."""
+    place = first(blocks, 0)
+    blocks[place, 2:4] = blocks[place, :2]
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (exchange, "halves that follow each other where is_next is 1"),
+        (follow, "of two documents where it is 0"),
+        (lambda blocks: blocks.__setitem__((first(blocks, 0), 4), 1), "halves that follow each other"),
+        (lambda blocks: blocks.__setitem__((first(blocks, 1), 4), 0), "of two documents where it is 0"),
+        (lambda blocks: blocks.__setitem__((0, 4), 7), "of two documents where it is 0"),
+        (lambda blocks: blocks.__setitem__((0, 3), 10**6), "two stretches of tokens"),
+        (lambda blocks: blocks.__setitem__((0, 1), blocks[0, 0]), "two stretches of tokens"),
+        (lambda blocks: blocks.__setitem__((0, 2), blocks[0, 2] + 1), "whole sentences in a pair"),
+        (lambda blocks: blocks.__setitem__(first(blocks, 0), blocks[first(blocks, 0) + 1]), "in exactly one block"),
+    ],
+)
+def test_damaged_pairs_are_found(pairs: Path, damage: Callable[[Any], None], problem: str) -> None:
+    path = pairs / f"{STEM}.blocks.npy"
+    blocks = np.load(path)
+    damage(blocks)
+    write_array(path, blocks)
+    (found,) = check_index(pairs)
+    assert problem in found and STEM in found
+
+
+def test_segments_over_two_documents_or_of_several_sentences_are_found(pairs: Path) -> None:
+    """A half that runs on into the next document, and segments where single sentences are promised."""
+    segments = pairs.parent / "segment-pair-64-seed1"
+    path, document_ends = segments / f"{STEM}.blocks.npy", open_index(segments, "train").parts[0].tokens.document_ends
+    blocks = np.load(path)
+    write_array(pairs / f"{STEM}.blocks.npy", blocks)
+    write_array(pairs / f"{STEM}.rows.npy", np.load(segments / f"{STEM}.rows.npy"))
+    assert "whole sentences in a pair" in check_index(pairs)[0]
+    blocks[first(blocks, 0), 2:4] = [0, document_ends[1]]
+    write_array(path, blocks)
+    assert "each half of a pair in one document" in check_index(segments)[0]
+
+
+@pytest.mark.parametrize("name", ["tokens_in_blocks", "next", "tokens_repeated", "ids", "rows"])
+def test_counts_that_are_not_those_of_the_ledger_are_found(pairs: Path, name: str) -> None:
+    manifest = load_manifest(pairs)
+    manifest.ledger.row("blocks", "train").count(name, -1)
+    write_manifest(pairs, manifest)
+    (found,) = check_index(pairs)
+    assert f" {name} in train as in the ledger" in found
+
+
+def test_pairs_that_a_part_of_one_document_lost_are_missed_in_the_ledger(pairs: Path) -> None:
+    """Such a part may leave out its last sentence; more than was counted is a loss."""
+    document_ends = pairs.parent / "tokens" / f"{STEM}.document_ends.npy"
+    write_array(document_ends, np.load(document_ends)[-1:])
+    write_array(pairs / f"{STEM}.blocks.npy", np.empty((0, 5), dtype=np.int64))
+    write_array(pairs / f"{STEM}.rows.npy", np.zeros(1, dtype=np.int64))
+    assert any("dropped_no_other_document in train as in the ledger" in problem for problem in check_index(pairs))

@@ -12,7 +12,10 @@ import torch
 from rbt.formats import blocks, tokens
 from rbt.formats.blocks import Index, open_index
 from rbt.formats.tokenizer import FILES, KIND, VERSION, write_tokenizer
+from rbt.formats.tokens import open_tokens
 from rbt.manifest import Manifest, record_files, write_manifest
+from rbt.packing.packers import PACKERS
+from rbt.packing.pairs import part_state
 
 VOCAB_SIZE = 261  # four specials, 256 bytes, <mask>
 MAX_TOKENS = 32
@@ -137,3 +140,31 @@ def full_index(packed: Path) -> Index:
 def document_index(packed: Path) -> Index:
     """Several blocks a row."""
     return open_index(packed / f"doc-sentences-{MAX_TOKENS}", "train")
+
+
+def write_pairs(folder: Path, format: str, max_tokens: int = MAX_TOKENS) -> Path:
+    """An index of pairs over the tokens of a packed folder, made by its packer; its folder."""
+    store, index = open_tokens(folder / "tokens"), folder / f"{format}-{max_tokens}-seed1"
+    index.mkdir()
+    for stem in (*store.stems("train"), *store.stems("validation")):
+        part, packer = store.part(stem), PACKERS[format]
+        ends = np.asarray(part.sentence_ends), np.asarray(part.document_ends)
+        cuts, _ = packer.blocks(*ends, max_tokens, part_state(1, stem))
+        order, rows = packer.rows(blocks.block_lengths(part, cuts, "document"), max_tokens)
+        np.save(index / f"{stem}.blocks.npy", cuts[order])
+        np.save(index / f"{stem}.rows.npy", rows)
+    config = {"format": format, "max_tokens": max_tokens, "separator": "document", "seed": 1}
+    inputs = {"tokens": store.manifest.fingerprint}
+    files = [path.name for path in sorted(index.glob("*.npy"))]
+    write_manifest(
+        index, Manifest(blocks.KIND, blocks.VERSION, "blocks", 1, config, inputs, record_files(index, files))
+    )
+    return index
+
+
+@pytest.fixture(scope="session", params=blocks.PAIR_FORMATS)
+def pair_index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Pairs, some rows of several; the part in the middle is empty."""
+    train = [random_documents(1, 60), [], random_documents(2, 45)]
+    packed = write_packed(tmp_path_factory.mktemp("pairs") / "packed", train, [random_documents(3, 12)])
+    return open_index(write_pairs(packed, request.param), "train")

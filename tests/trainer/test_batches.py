@@ -16,6 +16,8 @@ from rbt.trainer.config import DataConfig
 from rbt.trainer.device_masking import mask_batch
 from rbt.trainer.masking import masking_rule
 
+from .conftest import MAX_TOKENS
+
 GRIDS = [(ranks, rows) for ranks in (1, 2, 4) for rows in (1, 3, 100)]
 Seen = dict[tuple[int, int], tuple[list[int], list[int]]]
 
@@ -65,6 +67,33 @@ def test_a_batch_holds_the_tokens_of_its_rows(document_index: Index) -> None:
         assert all(ids[0] == BOS and ids[-1] == EOS for _, ids in blocks)
     assert batch.tokens == int((batch.segments >= 0).sum())
     assert batch.needs_isolation
+
+
+def test_a_batch_holds_the_pairs_of_its_rows(pair_index: Index) -> None:
+    """Each pair is one segment: both halves see each other, and positions run on from A into B."""
+    batch = read_batch(pair_index, np.arange(pair_index.num_rows), np.zeros(pair_index.num_rows, dtype=np.int64))
+    assert batch.ids.shape[1] <= MAX_TOKENS
+    for line in range(pair_index.num_rows):
+        part, first, last, number = pair_index.locate(line)
+        for segment, (a_start, a_end, b_start, b_end, _) in enumerate(part.blocks[first:last].tolist()):
+            here = batch.segments[line] == segment
+            a, b = part.tokens.tokens[a_start:a_end].tolist(), part.tokens.tokens[b_start:b_end].tolist()
+            assert batch.ids[line][here].tolist() == [BOS, *a, EOS, EOS, *b, EOS]
+            assert batch.positions[line][here].tolist() == list(range(2, 2 + len(a) + len(b) + 4))
+            assert batch.blocks[line, segment] == number + segment
+    assert (batch.blocks[:, 1] >= 0).any()
+    assert sorted(batch.blocks[batch.blocks >= 0].tolist()) == list(range(pair_index.num_blocks))
+
+
+def test_v34_pairs_are_masked_by_block_and_their_specials_never(pair_index: Index) -> None:
+    batch = read_batch(pair_index, np.arange(pair_index.num_rows), np.zeros(pair_index.num_rows, dtype=np.int64))
+    seen = masked_blocks([batch], pair_index.vocab_size)
+    assert len(seen) == pair_index.num_blocks
+    for row in range(pair_index.num_rows):
+        for number, ids in pair_index.read_row(row):
+            inputs, selected = seen[0, number]
+            assert len(selected) >= 1 and (ids[selected] >= 4).all()
+            assert [place for place, id in enumerate(inputs) if id != ids[place] and place not in selected] == []
 
 
 def test_rows_of_one_full_block_need_no_isolation(full_index: Index) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from rbt.errors import ArtefactError, ConfigError, RbtError
+from rbt.formats.blocks import PAIR_FORMATS
 from rbt.formats.checkpoint import checkpoints, latest_checkpoint, read_checkpoint, step_folder, step_of
 from rbt.formats.tokenizer import FILES
 from rbt.manifest import read_json
@@ -26,6 +27,8 @@ from rbt.trainer import pretrain as module
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.pretrain import main, pretrain
 from rbt.trainer.training import Training
+
+from .conftest import random_documents, write_packed, write_pairs
 
 MODEL = ModelConfig(layers=1, hidden=32, heads=2, feed_forward=48)
 CALM = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
@@ -72,6 +75,16 @@ def test_a_run_has_its_parts(straight: Path, packed: Path) -> None:
     assert config["run"] == dataclasses.asdict(RUN)
     assert config["packed"]["index"] == "doc-sentences-32"
     assert [step_of(folder) for folder in checkpoints(straight)] == [10, 14]
+
+
+@pytest.mark.parametrize("format", PAIR_FORMATS)
+def test_masked_tokens_of_pairs_are_trained_on(tmp_path: Path, format: str) -> None:
+    folder = write_packed(tmp_path / "packed", [random_documents(1, 60)], [random_documents(3, 12)])
+    write_pairs(folder, format)
+    out = train(folder, tmp_path / "run", format=format)
+    assert tomllib.loads((out / "config.toml").read_text())["packed"]["format"] == format
+    assert records(out)[-1]["step"] == 14 and 0 < records(out)[-1]["validation_loss"] < 6
+    assert records(out)[-2]["loss"] < records(out)[0]["loss"]
 
 
 def test_a_checkpoint_says_where_in_the_data_it_stands(straight: Path) -> None:

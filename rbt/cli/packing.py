@@ -64,7 +64,8 @@ def pack(
     --explain needs --out alone. Of several indices, --format says which: a format, or the name of an index's folder.
     """
     if explain is not None:
-        return print_block(out, format_name or "", split or SPLITS[0], explain)
+        print_block(out, format_name or "", split or SPLITS[0], explain)
+        return
     if split is not None:
         raise ConfigError("--split: expected --explain N beside it", found="none")
     if format_name not in (None, *FORMATS):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,7 @@ from rbt.errors import ConfigError
 if TYPE_CHECKING:
     from rbt.trace import BlockRead, DocumentTrace, Traced
 
+Item = TypeVar("Item")
 
 @click.command(epilog="Example: rbt trace --run run --step 1000")
 @click.option("--step", type=click.IntRange(1), metavar="N", help="Show what step N reads; the first step is 1.")
@@ -125,47 +126,47 @@ def step_lines(traced: Traced, step: int, reads: Sequence[BlockRead], limit: int
     total = sum(tokens for tokens, _ in documents.values())
     first, last = reads[0], reads[-1]
     epochs = f"epoch {first.epoch}" if first.epoch == last.epoch else f"epochs {first.epoch} to {last.epoch}"
-    names = max(len("document"), *(len(id) for id in shown(list(documents), limit)))
-    listed = [
-        f"{id:<{names}}{tokens:>10,}{tokens / total:>9.2%}{blocks:>8,}" for id, (tokens, blocks) in documents.items()
-    ]
-    read_lines = [
-        f"{read.position:>12}{read.epoch:>7}{read.row:>12}{read.block:>12}  "
-        + ", ".join(f"{id} {tokens:,}" for id, tokens in read.documents.items())
-        for read in reads
-    ]
+    names = max(len("document"), *(len(id) for id in list(documents)[: limit or None]))
+
+    def document_line(item: tuple[str, tuple[int, int]]) -> str:
+        id, (tokens, blocks) = item
+        return f"{id:<{names}}{tokens:>10,}{tokens / total:>9.2%}{blocks:>8,}"
+
     return [
         f"step {step:,} of {order_words(traced)}",
         f"{last.position - first.position + 1:,} rows of {epochs}, {len(reads):,} blocks, {total:,} tokens of "
         f"{len(documents):,} documents (special tokens not counted)",
-        "", f"{'document':<{names}}{'tokens':>10}{'share':>9}{'blocks':>8}", *limited(listed, limit, "documents"),
+        "", f"{'document':<{names}}{'tokens':>10}{'share':>9}{'blocks':>8}",
+        *limited(list(documents.items()), document_line, limit, "documents"),
         "", f"{'position':>12}{'epoch':>7}{'row':>12}{'block':>12}  documents and their tokens",
-        *limited(read_lines, limit, "blocks"),
+        *limited(reads, _read_line, limit, "blocks"),
     ]
 
 
-def shown(lines: list[str], limit: int) -> list[str]:
-    """The lines of a table that are printed."""
-    return lines[: limit or None]
+def _read_line(read: BlockRead) -> str:
+    documents = ", ".join(f"{id} {tokens:,}" for id, tokens in read.documents.items())
+    return f"{read.position:>12}{read.epoch:>7}{read.row:>12}{read.block:>12}  {documents}"
 
 
-def limited(lines: list[str], limit: int, of: str) -> list[str]:
-    """At most `limit` lines, and one that says how many more there are."""
-    left = len(lines) - len(shown(lines, limit))
-    return [*shown(lines, limit), *([f"... and {left:,} more {of} (--limit 0 shows all)"] if left else [])]
+def limited(items: Sequence[Item], line: Callable[[Item], str], limit: int, of: str) -> list[str]:
+    """A line each of at most `limit` items (0: of all), and one that says how many more there are."""
+    shown = items[: limit or None]
+    left = len(items) - len(shown)
+    return [*map(line, shown), *([f"... and {left:,} more {of} (--limit 0 shows all)"] if left else [])]
 
 
 def document_table(traced: Traced, document: DocumentTrace) -> dict[str, Any]:
     """A document as JSON."""
     columns = zip(document.blocks.tolist(), document.rows.tolist(), document.block_tokens.tolist(), strict=True)
     reads = zip(document.positions.tolist(), document.read_blocks.tolist(), strict=True)
+    order = traced.order
     return {
         "document": document.id, "split": document.split, "part": document.stem, "tokens": document.tokens,
         **order_table(traced), "is_validated": document.is_validated,
         "blocks": [{"block": block, "row": row, "tokens": tokens} for block, row, tokens in columns],
         "reads": [
             {
-                "step": traced.order.step_of(position), "position": position, "epoch": traced.order.epoch_of(position),
+                "step": order.step_of(position), "position": position, "epoch": order.epoch_of(position),
                 "row": int(document.rows[place]), "block": int(document.blocks[place]),
             }
             for position, place in reads
@@ -175,37 +176,41 @@ def document_table(traced: Traced, document: DocumentTrace) -> dict[str, Any]:
 
 def document_lines(traced: Traced, document: DocumentTrace, limit: int) -> list[str]:
     """A document as tables: its blocks, and the steps that read them."""
-    block_lines = [
-        f"{block:>12}{row:>12}{tokens:>9,}{tokens / document.tokens:>9.2%}"
-        for block, row, tokens in zip(
-            document.blocks.tolist(), document.rows.tolist(), document.block_tokens.tolist(), strict=True
-        )
-    ]
-    count = len(block_lines)
+    count = len(document.blocks)
     head = f"{document.id}: {document.tokens:,} tokens in {count:,} block{'s' * (count != 1)} of "
     lines = [f"{head}{traced.folder.name}, part {document.stem}"]
     if not count:
-        why = "no token" if document.tokens == 0 else "no sentence that this format could pair"
+        why = "no token" if document.tokens == 0 else "no text that this format has a place for"
         return [*lines, f"it has {why}, so no step reads it"]
-    lines += ["", f"{'block':>12}{'row':>12}{'tokens':>9}{'share':>9}", *limited(block_lines, limit, "blocks"), ""]
-    return [*lines, *(_held_out(document) if document.split != "train" else _read_lines(traced, document, limit))]
+
+    def block_line(place: int) -> str:
+        tokens = int(document.block_tokens[place])
+        share = tokens / document.tokens
+        return f"{document.blocks[place]:>12}{document.rows[place]:>12}{tokens:>9,}{share:>9.2%}"
+
+    lines += ["", f"{'block':>12}{'row':>12}{'tokens':>9}{'share':>9}"]
+    lines += [*limited(range(count), block_line, limit, "blocks"), ""]
+    return [*lines, *(_held_out(document) if document.split != "train" else _document_reads(traced, document, limit))]
 
 
 def _held_out(document: DocumentTrace) -> list[str]:
-    validated = "each validation reads some of it" if document.is_validated else "no validation reads so far"
+    validated = "every validation reads some of it" if document.is_validated else "and no validation gets that far"
     return [f"held out: in the {document.split} split; no step trains on it, {validated}"]
 
 
-def _read_lines(traced: Traced, document: DocumentTrace, limit: int) -> list[str]:
-    order = traced.order
-    lines = [
-        f"{order.step_of(position):>12}{order.epoch_of(position):>7}{position:>14}{document.rows[place]:>12}"
-        f"{document.blocks[place]:>12}{document.block_tokens[place]:>9,}"
-        for position, place in zip(document.positions.tolist(), document.read_blocks.tolist(), strict=True)
-    ]
-    steps = len({order.step_of(position) for position in document.positions.tolist()})
+def _document_reads(traced: Traced, document: DocumentTrace, limit: int) -> list[str]:
+    order, positions = traced.order, document.positions
+    steps = len(set((positions // order.global_batch).tolist()))
+
+    def line(read: int) -> str:
+        position, place = int(positions[read]), document.read_blocks[read]
+        return (
+            f"{order.step_of(position):>12}{order.epoch_of(position):>7}{position:>14}{document.rows[place]:>12}"
+            f"{document.blocks[place]:>12}{document.block_tokens[place]:>9,}"
+        )
+
+    head = f"{'step':>12}{'epoch':>7}{'position':>14}{'row':>12}{'block':>12}{'tokens':>9}"
     return [
-        f"read {len(lines):,} times, in {steps:,} steps, by {order_words(traced)}",
-        *([f"{'step':>12}{'epoch':>7}{'position':>14}{'row':>12}{'block':>12}{'tokens':>9}"] if lines else []),
-        *limited(lines, limit, "reads"),
+        f"{len(positions):,} reads in {steps:,} steps by {order_words(traced)}", *([head] if len(positions) else []),
+        *limited(range(len(positions)), line, limit, "reads"),
     ]

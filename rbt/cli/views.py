@@ -13,7 +13,7 @@ from rbt.config import Recipe
 from rbt.errors import ConfigError
 
 
-class IndexFormat(click.Choice):
+class IndexFormat(click.Choice):  # type: ignore[type-arg]  # click before 8.2 has no generic one
     """A format, or the folder's name of an index, which begins with its format."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:

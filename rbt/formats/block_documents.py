@@ -76,9 +76,11 @@ def blocks_with(blocks: Int64, start: int, end: int) -> tuple[Int64, Int64]:
             tokens = tokens + _overlap(some[:, 2], some[:, 3], start, end)
         numbers = np.flatnonzero(tokens)
         found.append((numbers + first, tokens[numbers]))
-    empty = np.empty(0, dtype=np.int64)
-    numbers, amounts = zip(*found, strict=True) if found else ((empty,), (empty,))
-    return np.concatenate(numbers), np.concatenate(amounts)
+    return _joined([numbers for numbers, _ in found]), _joined([tokens for _, tokens in found])
+
+
+def _joined(arrays: list[Int64]) -> Int64:
+    return np.concatenate([np.empty(0, dtype=np.int64), *arrays])
 
 
 def _overlap(starts: Int64, ends: Int64, start: int, end: int) -> Int64:

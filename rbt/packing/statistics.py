@@ -46,7 +46,7 @@ class Histograms:
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """One split of an index. `stored`: documents, sentences, tokens, bytes of the token store; `counted`: the ledger."""
+    """One split of an index. `stored`: documents, tokens, bytes, ... of the token store; `counted`: the ledger."""
 
     split: str
     max_tokens: int
@@ -160,7 +160,7 @@ def part_histograms(part: IndexPart, max_tokens: int, separator: str) -> Histogr
     counts, following = count_blocks(
         arrays[0], arrays[1], arrays[2], np.asarray(part.tokens.document_ends), max_tokens, separator == "sentence"
     )
-    return Histograms(*counts, int(following))
+    return Histograms(counts[0], counts[1], counts[2], counts[3], counts[4], int(following))
 
 
 def split_statistics(folder: Path, split: str, store: TokenStore) -> SplitStatistics:

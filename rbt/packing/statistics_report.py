@@ -14,19 +14,19 @@ from rbt.packing.statistics import SplitStatistics, largest, mean, median
 from rbt.storage import atomic_path
 
 BINS, BAR = 16, 30  # lines of the table of block lengths, and characters of its longest bar
-MOST_BARS = 24  # of a panel; values above share the last
+FEWEST_BARS, MOST_BARS = 6, 24  # that a panel has room for; values above share the last
 SHOWN = frozenset({"ids", "blocks", "rows"})  # counts of the ledger that have a line of their own
 COLORS = {"train": "#1f4e79", "validation": "#e08e0b"}
 
 
 def report(found: Sequence[SplitStatistics]) -> list[str]:
     """The lines to print of an index, a column a split."""
-    head = f"{'':<28}" + "".join(f"{statistics.split:>16}" for statistics in found)
+    head = f"{'':<30}" + "".join(f"{statistics.split:>16}" for statistics in found)
     return [head, *_rows(found), *_ledger(found), "", *length_table(found)]
 
 
 def _line(name: str, found: Sequence[SplitStatistics], show: Callable[[SplitStatistics], str]) -> str:
-    return f"{name:<28}" + "".join(f"{show(statistics):>16}" for statistics in found)
+    return f"{name:<30}" + "".join(f"{show(statistics):>16}" for statistics in found)
 
 
 def _rows(found: Sequence[SplitStatistics]) -> list[str]:
@@ -40,15 +40,15 @@ def _rows(found: Sequence[SplitStatistics]) -> list[str]:
         _line("blocks", found, lambda split: f"{split.blocks:,}"),
         _line("ids in rows", found, lambda split: f"{split.ids:,}"),
         _line("fill rate", found, lambda split: f"{split.fill_rate:.2%}"),
-        _line("ids a block, mean / most", found, spread("block_ids")),
+        _line("ids a block (mean / most)", found, spread("block_ids")),
         _line("  median", found, lambda split: f"{median(split.histograms.block_ids):,}"),
-        _line("blocks a row, mean / most", found, spread("row_blocks")),
-        _line("sentences a block, m. / m.", found, spread("block_sentences")),
-        _line("documents a block, m. / m.", found, spread("block_documents")),
+        _line("blocks a row (mean / most)", found, spread("row_blocks")),
+        _line("sentences a block (mean/most)", found, spread("block_sentences")),
+        _line("documents a block (mean/most)", found, spread("block_documents")),
         _line("blocks across documents", found, _crossing),
     ]
     if any(split.is_pair for split in found):
-        lines.append(_line("pairs that are next", found, lambda split: _share(split.histograms.following, split.blocks)))
+        lines.append(_line("pairs that are next", found, _following))
     return lines
 
 
@@ -62,6 +62,10 @@ def _share(number: int, of: int) -> str:
 
 def _crossing(split: SplitStatistics) -> str:
     return _share(int(split.histograms.block_documents[2:].sum()), split.blocks)
+
+
+def _following(split: SplitStatistics) -> str:
+    return _share(split.histograms.following, split.blocks)
 
 
 def _ledger(found: Sequence[SplitStatistics]) -> list[str]:
@@ -81,12 +85,12 @@ def length_table(found: Sequence[SplitStatistics]) -> list[str]:
     counts = [binned(split.histograms.block_ids, width) for split in found]
     shares = [count / max(1, count.sum()) for count in counts]
     longest = max(float(shares[0].max()), 1e-9)
-    lines = [f"{'ids a block':<28}" + "".join(f"{split.split:>16}" for split in found)]
+    lines = [f"{'ids a block':<30}" + "".join(f"{split.split:>16}" for split in found)]
     for place in range(len(counts[0])):
         first, last = place * width + 1, min((place + 1) * width, found[0].max_tokens)
         cells = "".join(f"{share[place]:>16.2%}" for share in shares)
         bar = "#" * round(float(shares[0][place]) / longest * BAR)
-        lines.append(f"  {f'{first} to {last}':<26}{cells}  {bar}".rstrip())
+        lines.append(f"  {f'{first} to {last}':<28}{cells}  {bar}".rstrip())
     return lines
 
 
@@ -125,6 +129,7 @@ def _draw_lengths(axes: Any, found: Sequence[SplitStatistics], name: str, x: str
         label, color = f"{split.split}: {split.blocks:,} blocks in {split.rows:,} rows", COLORS[split.split]
         axes.stairs(counts / counts.sum(), edges, fill=number == 0, color=color, lw=1.6, label=label)
     axes.set(xlabel=x, ylabel=y)
+    axes.yaxis.set_major_formatter("{x:.0%}")
     axes.grid(alpha=0.25)
 
 
@@ -139,6 +144,7 @@ def _draw_counts(axes: Any, found: Sequence[SplitStatistics], name: str, x: str,
         places = np.arange(1, bars + 1) + (number - (len(found) - 1) / 2) * 0.4
         axes.bar(places, shares, width=0.38, color=COLORS[split.split])
     names = [str(value) for value in range(1, bars)] + [f"{bars}" if top == bars else f">={bars}"]
-    axes.set(xlabel=x, ylabel=y, xticks=range(1, bars + 1), xticklabels=names)
+    axes.set(xlabel=x, ylabel=y, xticks=range(1, bars + 1), xticklabels=names, xlim=(0.4, max(bars, FEWEST_BARS) + 0.6))
+    axes.yaxis.set_major_formatter("{x:.0%}")
     axes.tick_params(axis="x", labelsize=8 if bars > 12 else 10)
     axes.grid(alpha=0.25, axis="y")

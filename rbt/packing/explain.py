@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from rbt.errors import ConfigError
 from rbt.formats.block_documents import block_spans, document_ids, document_span, span_documents
-from rbt.formats.blocks import Index, IndexPart, Int64, block_ids, block_lengths, open_index, separator_positions
+from rbt.formats.blocks import Index, IndexPart, Int64, block_ids, open_index, separator_positions
 from rbt.formats.tokenizer import LEADING_SPECIALS, read_vocab, unspell
 from rbt.formats.tokens import TokenPart
 
@@ -63,7 +64,7 @@ def explain_block(folder: Path, split: str, number: int, width: int) -> list[str
 
 def separator_of(index: Index) -> str:
     """What a </s> stands behind inside the blocks of an index."""
-    return str(index.manifest.config.get("separator", "document"))
+    return str(index.manifest.config["separator"])
 
 
 def spelled(packed: Path) -> list[str]:
@@ -80,7 +81,7 @@ def _header(index: Index, name: str, split: str, place: int, local: int, length:
     block = part.blocks[local]
     row = int(np.searchsorted(part.rows, local, side="right")) - 1
     first, last = int(part.rows[row]), int(part.rows[row + 1])
-    filled = _row_ids(index, part, first, last)
+    filled = sum(len(block_ids(part.tokens, block, separator_of(index))) for block in part.blocks[first:last])
     before = int(index.first_block[place])
     company = f"blocks {before + first:,} to {before + last - 1:,}" if last - first > 1 else "this block alone"
     spans = block_spans(block)
@@ -99,12 +100,6 @@ def _header(index: Index, name: str, split: str, place: int, local: int, length:
     return lines
 
 
-def _row_ids(index: Index, part: IndexPart, first: int, last: int) -> int:
-    if part.blocks.shape[1] == 2:
-        return int(block_lengths(part.tokens, np.asarray(part.blocks[first:last]), separator_of(index)).sum())
-    return sum(len(block_ids(part.tokens, part.blocks[local], separator_of(index))) for local in range(first, last))
-
-
 def _share(number: int, of: int) -> str:
     return f"{number} of {of} ({number / of:.1%})"
 
@@ -112,33 +107,29 @@ def _share(number: int, of: int) -> str:
 def _text_lines(tokens: Path, part: IndexPart, local: int, separator: str, vocab: Sequence[str]) -> list[str]:
     spans = block_spans(part.blocks[local])
     sentences = [list(span_sentences(tokens, part.tokens, start, end, vocab)) for start, end in spans]
-    everything = [sentence for span in sentences for sentence in span]
-    names = max(len(sentence.document) for sentence in everything)
-    numbers = max(len(f"{sentence.number}/{sentence.of}") for sentence in everything)
-    places = max(len(_place(sentence)) for sentence in everything)
+    cells = [[_cells(sentence) for sentence in span] for span in sentences]
+    head = ("document", "sentence", "tokens", "text")
+    names, numbers, places, _ = (max(map(len, column)) for column in zip(head, *chain(*cells), strict=True))
     is_pair = len(spans) == 2
-    lines = [f"{'document':<{names}}  {'sentence':>{max(numbers, 8)}}  {'tokens':<{places}}  text", BEGIN]
-    for number, ((start, end), span) in enumerate(zip(spans, sentences, strict=True)):
+
+    def line(name: str, number: str, place: str, text: str) -> str:
+        return f"{name:<{names}}  {number:>{numbers}}  {place:<{places}}  {text}"
+
+    lines = [line(*head), BEGIN]
+    for number, (start, end) in enumerate(spans):
         inside = () if is_pair else separator_positions(part.tokens, start, end, separator).tolist()
         behind = Counter(start + position for position in inside)
-        for sentence in span:
-            count = f"{sentence.number}/{sentence.of}"
-            lines.append(
-                f"{sentence.document:<{names}}  {count:>{max(numbers, 8)}}  {_place(sentence):<{places}}  "
-                f"{_quoted(sentence)}"
-            )
+        for sentence, row in zip(sentences[number], cells[number], strict=True):
+            lines.append(line(*row))
             if behind[sentence.end]:
                 lines.append(" ".join([END] * behind[sentence.end]))
         lines.append(f"{END} {END}" if is_pair and number == 0 else END)
     return lines
 
 
-def _place(sentence: BlockSentence) -> str:
-    return f"[{sentence.start}, {sentence.end})"
-
-
-def _quoted(sentence: BlockSentence) -> str:
-    return ("... " if sentence.began_before else "") + f'"{sentence.text}"' + (" ..." if sentence.goes_on else "")
+def _cells(sentence: BlockSentence) -> tuple[str, str, str, str]:
+    text = ("... " if sentence.began_before else "") + f'"{sentence.text}"' + (" ..." if sentence.goes_on else "")
+    return sentence.document, f"{sentence.number}/{sentence.of}", f"[{sentence.start}, {sentence.end})", text
 
 
 def span_sentences(

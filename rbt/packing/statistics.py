@@ -173,7 +173,7 @@ def split_statistics(folder: Path, split: str, store: TokenStore) -> SplitStatis
     histograms = Histograms(nothing, nothing, nothing, nothing, nothing, 0)
     with progress(f"stats: {split}", index.num_blocks, "block") as bar:
         for part in index.parts:
-            histograms += part_histograms(part, index.max_tokens, index.manifest.config.get("separator", "document"))
+            histograms += part_histograms(part, index.max_tokens, index.manifest.config["separator"])
             bar.update(len(part.blocks))
     row = next((row for _, source, row in index.manifest.ledger if source == split), None)
     found = SplitStatistics(

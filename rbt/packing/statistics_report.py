@@ -15,7 +15,8 @@ from rbt.storage import atomic_path
 
 BINS, BAR = 16, 30  # lines of the table of block lengths, and characters of its longest bar
 FEWEST_BARS, MOST_BARS = 6, 24  # that a panel has room for; values above share the last
-SHOWN = frozenset({"ids", "blocks", "rows"})  # counts of the ledger that have a line of their own
+SHOWN = frozenset({"ids", "blocks", "rows", "next"})  # counts of the ledger that have a line of their own
+DROPPED = "dropped_"  # tokens, in front of the reason
 COLORS = {"train": "#1f4e79", "validation": "#e08e0b"}
 
 
@@ -69,10 +70,18 @@ def _following(split: SplitStatistics) -> str:
 
 
 def _ledger(found: Sequence[SplitStatistics]) -> list[str]:
-    """What the index's ledger counted besides, and the bytes that it dropped, by rule."""
+    """What the index's ledger counted besides, and the tokens that it dropped, by reason."""
     names = sorted({name for split in found for name in split.counted} - SHOWN)
-    words = {name: f"  {name.replace('_', ' ')}" for name in names}
-    return ["", "counted by `rbt pack`", *(_line(words[name], found, partial(_count, name)) for name in names)]
+    reasons = [name for name in names if name.startswith(DROPPED)]
+    lines = ["", "counted by `rbt pack`"]
+    lines += [_line(f"  {name.replace('_', ' ')}", found, partial(_count, name)) for name in names if name not in reasons]
+    lines += [_line("  tokens dropped", found, _dropped)]
+    words = {name: name.removeprefix(DROPPED).replace("_", " ") for name in reasons}
+    return [*lines, *(_line(f"    {words[name]}", found, partial(_count, name)) for name in reasons)]
+
+
+def _dropped(split: SplitStatistics) -> str:
+    return f"{sum(number for name, number in split.counted.items() if name.startswith(DROPPED)):,}"
 
 
 def _count(name: str, split: SplitStatistics) -> str:

@@ -178,7 +178,7 @@ def id_lines(ids: Int64, vocab: Sequence[str], width: int) -> list[str]:
     """Ids beside their spelled tokens, as many a line as the width holds, with the place of a line's first id."""
     widest = min(WIDEST_TOKEN, max(len(vocab[id]) for id in ids.tolist()))
     digits = max(len(str(id)) for id in ids.tolist())
-    a_line = max(1, (width - 7) // (digits + widest + 3))
+    a_line = max(1, (width - 5) // (digits + widest + 3))
     cells = [f"{id:>{digits}} {vocab[id]:<{widest}}" for id in ids.tolist()]
     lines = [
         f"{place:>5}  {'  '.join(cells[place : place + a_line])}".rstrip() for place in range(0, len(cells), a_line)

@@ -73,11 +73,13 @@ def _ledger(found: Sequence[SplitStatistics]) -> list[str]:
     """What the index's ledger counted besides, and the tokens that it dropped, by reason."""
     names = sorted({name for split in found for name in split.counted} - SHOWN)
     reasons = [name for name in names if name.startswith(DROPPED)]
-    lines = ["", "counted by `rbt pack`"]
-    lines += [_line(f"  {name.replace('_', ' ')}", found, partial(_count, name)) for name in names if name not in reasons]
-    lines += [_line("  tokens dropped", found, _dropped)]
-    words = {name: name.removeprefix(DROPPED).replace("_", " ") for name in reasons}
-    return [*lines, *(_line(f"    {words[name]}", found, partial(_count, name)) for name in reasons)]
+    words = {name: name.removeprefix(DROPPED).replace("_", " ") for name in names}
+    return [
+        "", "counted by `rbt pack`",
+        *(_line(f"  {words[name]}", found, partial(_count, name)) for name in names if name not in reasons),
+        _line("  tokens dropped", found, _dropped),
+        *(_line(f"    {words[name]}", found, partial(_count, name)) for name in reasons),
+    ]
 
 
 def _dropped(split: SplitStatistics) -> str:

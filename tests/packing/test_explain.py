@@ -21,7 +21,7 @@ from rbt.packing.explain import explain_block, id_lines, spelled, token_text
 from .packed_folder import CUTTERS, MAX_TOKENS, Cutter, cut_full, words, write_folder
 
 DOCUMENTS = [("a:0", ["A cat."]), ("a:none", []), ("b:1", ["It ran. ", "So\ndid I, and then some more."])]
-WIDTH = 60
+WIDTH = 66
 
 
 def cut_at(*blocks: list[int]) -> Cutter:

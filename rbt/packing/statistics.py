@@ -166,7 +166,7 @@ def part_histograms(part: IndexPart, max_tokens: int, separator: str) -> Histogr
 def split_statistics(folder: Path, split: str, store: TokenStore) -> SplitStatistics:
     """Statistics of one split of the index in `folder`, which lies over `store`.
 
-    Raises ArtefactError where blocks, rows or ids are not as many as the manifest says, or a row is too long.
+    Raises ArtefactError where rows, blocks or ids are not as many as the ledger says, or a row is too long.
     """
     index = open_index(folder, split)
     nothing = np.zeros(index.max_tokens + 2, dtype=np.int64)
@@ -190,12 +190,16 @@ def is_pair(index: Index) -> bool:
 
 
 def _check(folder: Path, index: Index, found: SplitStatistics) -> None:
-    facts = {"rows": found.rows, "blocks": found.blocks, "ids": found.ids}
-    wide = int(found.histograms.row_ids[-1])
-    for name, number in facts.items():
-        if wide or found.counted.get(name, number) != number:
+    cure = "`rbt verify` says what is damaged; then pack again with --replace"
+    for name, number in (("rows", found.rows), ("blocks", found.blocks)):
+        if (told := found.counted.get(name, number)) != number:
             raise ArtefactError(
-                f"expected {found.counted.get(name, number):,} {name} in {found.split}, in rows of at most "
-                f"{index.max_tokens} ids", path=folder, found=f"{number:,}, {wide:,} rows too long",
-                cure="`rbt verify` says what is damaged; then pack again with --replace",
+                f"expected {told:,} {name} in {found.split}", path=folder, found=f"{number:,}", cure=cure
             )
+    if wide := int(found.histograms.row_ids[-1]):
+        raise ArtefactError(
+            f"expected rows of at most {index.max_tokens} ids in {found.split}", path=folder,
+            found=f"{wide:,} longer", cure=cure,
+        )
+    if (told := found.counted.get("ids", found.ids)) != found.ids:
+        raise ArtefactError(f"expected {told:,} ids in {found.split}", path=folder, found=f"{found.ids:,}", cure=cure)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from rbt import cli
@@ -78,7 +78,7 @@ def backward(run: Traced, id: str) -> list[Read]:
 
 
 @pytest.mark.parametrize("format", CUTTERS)
-@settings(max_examples=8)
+@settings(max_examples=8, phases=[Phase.generate])  # shrinking would take minutes
 @given(seed=st.integers(0, 2**63), batch=st.integers(1, 40), share=st.floats(2, 3))
 def test_the_steps_of_each_document_are_those_that_read_it(
     packed: Path, parts: list[list[Document]], format: str, seed: int, batch: int, share: float

@@ -99,7 +99,8 @@ def test_every_link_between_pages_leads_somewhere() -> None:
 
 
 def test_the_choices_of_the_command_line_are_those_of_the_package() -> None:
-    from rbt.cli.packing import FORMATS, SPLITS
+    from rbt.cli.packing import FORMATS
+    from rbt.cli.views import SPLITS
     from rbt.formats import tokens
     from rbt.packing.packers import PACKERS
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from rbt.cli.options import FOLDER, RbtGroup, alone, common, override, say, work_options
-from rbt.cli.views import IndexFormat, print_block
+from rbt.cli.views import SPLITS, IndexFormat, explaining
 from rbt.config import Recipe
-from rbt.errors import ConfigError
 
 if TYPE_CHECKING:
     from rbt.manifest import Manifest
 
 FORMATS = ("full-sentences", "doc-sentences")  # = rbt.packing.packers.PACKERS, which is not imported for --help
-SPLITS = ("train", "validation")  # = rbt.formats.tokens.SPLITS
 
 
 @click.group(cls=RbtGroup)
@@ -55,21 +53,15 @@ def bpe_train(folder: Path, out: Path, vocab_size: int | None, replace: bool, re
 @work_options
 @alone
 @common
+@explaining(FORMATS)
 def pack(
-    folder: Path, tokenizer: Path, out: Path, format_name: str | None, max_tokens: int | None, explain: int | None,
-    split: str | None, engine: str, address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,
+    folder: Path, tokenizer: Path, out: Path, format_name: str | None, max_tokens: int | None, engine: str,
+    address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,
 ) -> None:
     """Encode a corpus once, then lay an index of blocks and rows over the tokens.
 
     --explain needs --out alone. Of several indices, --format says which: a format, or the name of an index's folder.
     """
-    if explain is not None:
-        print_block(out, format_name or "", split or SPLITS[0], explain)
-        return
-    if split is not None:
-        raise ConfigError("--split: expected --explain N beside it", found="none")
-    if format_name not in (None, *FORMATS):
-        raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}", found=str(format_name))
     from rbt.engine import make_engine
     from rbt.packing.config import PackConfig
     from rbt.packing.pack import pack as pack_corpus

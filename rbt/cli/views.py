@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import click
 from rbt.cli.options import FOLDER, WIDTH, common, say
 from rbt.config import Recipe
 from rbt.errors import ConfigError
+
+SPLITS = ("train", "validation")  # = rbt.formats.tokens.SPLITS
 
 
 class IndexFormat(click.Choice):  # type: ignore[type-arg]  # click before 8.2 has no generic one
@@ -21,6 +25,26 @@ class IndexFormat(click.Choice):  # type: ignore[type-arg]  # click before 8.2 h
         if any(str(value).startswith(f"{choice}-") for choice in self.choices):
             return value
         return super().convert(value, parameter, context)
+
+
+def explaining(formats: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Of `rbt pack` with --explain and --split: print a block where one is asked for, else pack in one of `formats`."""
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def wrapped(out: Path, format_name: str | None, explain: int | None, split: str | None, **options: Any) -> None:
+            if explain is not None:
+                print_block(out, format_name or "", split or SPLITS[0], explain)
+                return
+            if split is not None:
+                raise ConfigError("--split: expected --explain N beside it", found="none")
+            if format_name not in (None, *formats):
+                raise ConfigError(f"--format: expected one of {', '.join(formats)}", found=str(format_name))
+            command(out=out, format_name=format_name, **options)
+
+        return wrapped
+
+    return decorated
 
 
 def print_block(packed: Path, format_name: str, split: str, number: int) -> None:

@@ -48,9 +48,9 @@ def bpe_train(folder: Path, out: Path, vocab_size: int | None, replace: bool, re
 @click.option("--out", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
 @click.option("--format", "format_name", type=IndexFormat(FORMATS), help="[default: the recipe's, full-sentences]")
 @click.option("--max-tokens", type=int, help="Tokens of a row, specials included [default: the recipe's, 512].")
+@work_options
 @click.option("--explain", type=click.IntRange(0), metavar="N", help="Print block N of a finished index, and no more.")
 @click.option("--split", type=click.Choice(SPLITS), help="With --explain: where block N is [default: train].")
-@work_options
 @alone
 @common
 @explaining(FORMATS)

@@ -85,11 +85,12 @@ def _header(index: Index, name: str, split: str, place: int, local: int, length:
     before = int(index.first_block[place])
     company = f"blocks {before + first:,} to {before + last - 1:,}" if last - first > 1 else "this block alone"
     spans = block_spans(block)
-    where = ", ".join(f"[{start:,}, {end:,})" for start, end in spans)
+    where = ", ".join(f"[{start}, {end})" for start, end in spans)
     tokens = sum(end - start for start, end in spans)
+    separators = "</s> </s> behind A" if len(spans) == 2 else f"</s> behind each {separator_of(index)}"
     lines = [
         f"block {before + local:,} of {name}, {split} (0 to {index.num_blocks - 1:,})",
-        f"  format  {config['format']}, rows of at most {index.max_tokens} ids, </s> behind each {separator_of(index)}",
+        f"  format  {config['format']}, rows of at most {index.max_tokens} ids, {separators}",
         f"  part    {part.tokens.stem}, tokens {where}",
         f"  block   {_share(length, index.max_tokens)} ids: {tokens} tokens, {length - tokens} special",
         f"  row     {int(index.first_row[place]) + row:,}: {company}, {_share(filled, index.max_tokens)} ids",

@@ -66,6 +66,7 @@ def test_a_pair_shows_both_texts_and_whether_they_follow_each_other(tmp_path: Pa
     write_folder(tmp_path / "packed", [DOCUMENTS], cutters={"segment-pair": cutter})
     folder = tmp_path / "packed" / f"segment-pair-{MAX_TOKENS}"
     following, other = (explain_block(folder, "train", number, WIDTH) for number in (0, 1))
+    assert following[1] == f"  format  segment-pair, rows of at most {MAX_TOKENS} ids, </s> </s> behind A"
     assert following[2] == "  part    train-00000, tokens [6, 14), [14, 20)"
     assert following[3] == "  block   18 of 32 (56.2%) ids: 14 tokens, 4 special"
     assert [lines[5] for lines in (following, other)] == [

@@ -203,6 +203,11 @@ class DocumentTrace:
     read_blocks: Int64  # (reads,): which of `blocks` is read there
     is_validated: bool  # it is held out, and every validation reads some of it
 
+    def num_steps(self, order: RunOrder) -> int:
+        """Steps that read it, each counted once."""
+        steps = self.positions // order.global_batch  # ascending
+        return int(np.count_nonzero(np.diff(steps, prepend=-1)))
+
 
 def trace_document(traced: Traced, id: str) -> DocumentTrace:
     """Where a document is and when the whole run reads it. Raises ConfigError for an id that is not in the store."""

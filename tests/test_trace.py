@@ -129,13 +129,14 @@ def test_a_step_is_what_the_trainer_reads_in_it(packed: Path, step: int, batch: 
 def test_reads_are_the_same_however_many_epochs_are_computed_together(
     packed: Path, parts: list[list[Document]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = traced(packed, "full-sentences", steps=90)
+    run = traced(packed, "full-sentences", batch=12, steps=30)
     id = max(parts[0], key=lambda document: len(document[1]))[0]
     expected = backward(run, id)
     monkeypatch.setattr("rbt.trace.READS_AT_ONCE", 1)
     monkeypatch.setattr("rbt.formats.block_documents.SCANNED_BLOCKS", 3)
     assert backward(run, id) == expected
     assert len({read[1] for read in expected}) > 2
+    assert trace_document(run, id).num_steps(run.order) == len({read[0] for read in expected}) < len(expected)
 
 
 def test_a_held_out_document_is_read_by_no_step_but_by_validations(packed: Path, parts: list[list[Document]]) -> None:
@@ -260,6 +261,9 @@ def test_tables_say_what_json_says_and_are_cut_where_asked(packed: Path, parts: 
     id = max(parts[0], key=lambda document: len(document[1]))[0]
     reads = of_json(rbt(packed, "--document", id, "--json", *RECIPE))["reads"]
     shown = table(rbt(packed, "--document", id, "--limit", "0", *RECIPE).output.splitlines(), "step")
+    head = rbt(packed, "--document", id, *RECIPE).output.partition(" reads in ")
+    assert head[0].split()[-1] == str(len(reads))
+    assert head[2].split()[0] == str(len({read["step"] for read in reads})) 
     assert [[int(cell) for cell in row[:5]] for row in shown] == [list(read.values()) for read in
         [{key: read[key] for key in ("step", "epoch", "position", "row", "block")} for read in reads]]
 

@@ -199,8 +199,7 @@ def _held_out(document: DocumentTrace) -> list[str]:
 
 
 def _document_reads(traced: Traced, document: DocumentTrace, limit: int) -> list[str]:
-    order, positions = traced.order, document.positions
-    steps = len(set((positions // order.global_batch).tolist()))
+    order, positions = traced.order, document.positions  # ascending
 
     def line(read: int) -> str:
         position, place = int(positions[read]), document.read_blocks[read]
@@ -211,6 +210,7 @@ def _document_reads(traced: Traced, document: DocumentTrace, limit: int) -> list
 
     head = f"{'step':>12}{'epoch':>7}{'position':>14}{'row':>12}{'block':>12}{'tokens':>9}"
     return [
-        f"{len(positions):,} reads in {steps:,} steps by {order_words(traced)}", *([head] if len(positions) else []),
+        f"{len(positions):,} reads in {document.num_steps(order):,} steps by {order_words(traced)}",
+        *([head] if len(positions) else []),
         *limited(range(len(positions)), line, limit, "reads"),
     ]

@@ -150,7 +150,7 @@ def test_bins_of_lengths_hold_every_block_once(max_tokens: int, seed: int) -> No
 
 @pytest.mark.parametrize(("format", "separator"), ALL)
 def test_the_command_prints_a_table_and_draws_a_picture(tmp_path: Path, format: str, separator: str) -> None:
-    from PIL import Image
+    from matplotlib.image import imread
 
     folder = folder_of(tmp_path, format, separator)
     plot = tmp_path / "stats.png"
@@ -163,9 +163,9 @@ def test_the_command_prints_a_table_and_draws_a_picture(tmp_path: Path, format: 
     shares = [line.split()[3:5] for line in lines if line[2:].split(" to ")[0].isdigit()]
     for column in (0, 1):
         assert sum(float(cells[column].rstrip("%")) for cells in shares) == pytest.approx(100, abs=0.1)
-    with Image.open(plot) as image:
-        assert image.size == (1650, 1125)
-        assert len(image.convert("RGB").getcolors(1 << 20) or ()) > 20
+    image = imread(plot)
+    assert image.shape[:2] == (1125, 1650)
+    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20  # colors
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ Try next, in that folder:
   rbt corpus show --random 1               a document
   rbt corpus why wikipedia:241             why a document is not in the corpus
   rbt corpus duplicates                    removed duplicates beside what was kept
+  rbt pack --explain 12                    a block: its sentences, documents and ids
+  rbt pack stats --plot stats.png          how blocks fill rows
+  rbt trace --run run --step 7             what a step of training read
+  rbt trace --run run --document wikipedia:12
   rbt pack --format doc-sentences          another format over the same tokens
   rbt pretrain --set schedule.max_steps=5000 --out longer
 and docs/reproduce.md for the paper's recipe.

@@ -46,7 +46,12 @@ def test_the_recipe_page_is_what_the_dataclasses_say() -> None:
     assert page.PATH.read_text("utf-8") == page.reference(), "run `make docs`"
 
 
-@pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)])
+def does_something(command: click.Command) -> bool:
+    """It is no mere group of commands."""
+    return not isinstance(command, click.Group) or command.invoke_without_command
+
+
+@pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if does_something(command)])
 def test_every_command_has_help_an_example_and_the_common_options(path: tuple[str, ...]) -> None:
     command = COMMANDS[path]
     assert command.help
@@ -95,9 +100,12 @@ def test_every_link_between_pages_leads_somewhere() -> None:
 
 def test_the_choices_of_the_command_line_are_those_of_the_package() -> None:
     from rbt.cli.packing import FORMATS
+    from rbt.cli.views import SPLITS
+    from rbt.formats import tokens
     from rbt.packing.packers import PACKERS
 
     assert set(FORMATS) == set(PACKERS)
+    assert SPLITS == tokens.SPLITS
 
 
 def test_the_listed_checks_are_those_that_tests_carry() -> None:

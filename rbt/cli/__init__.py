@@ -2,7 +2,8 @@
 
     options.py    what commands share       corpus.py     rbt corpus ...
     project.py    rbt init, rbt verify      duplicates.py rbt corpus duplicates, rbt corpus curve
-    packing.py    rbt bpe ..., rbt pack     training.py   rbt pretrain, export, fill-mask
+    packing.py    rbt bpe ..., rbt pack     views.py      rbt pack --explain, rbt pack stats
+    trace.py      rbt trace                 training.py   rbt pretrain, export, fill-mask
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from rbt.cli.duplicates import curve, duplicates
 from rbt.cli.options import CONTEXT, RbtGroup
 from rbt.cli.packing import bpe, pack
 from rbt.cli.project import init, verify
+from rbt.cli.trace import trace
 from rbt.cli.training import export, fill_mask, pretrain
+from rbt.cli.views import stats
 
 
 @click.group(cls=RbtGroup, context_settings=CONTEXT)
@@ -35,5 +38,6 @@ def main() -> None:
 
 for command in (duplicates, curve):
     corpus.add_command(command)
-for command in (init, corpus, bpe, pack, pretrain, export, fill_mask, verify):  # in the order of the work
+pack.add_command(stats)
+for command in (init, corpus, bpe, pack, pretrain, trace, export, fill_mask, verify):  # in the order of the work
     main.add_command(command)

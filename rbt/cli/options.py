@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.exceptions import NoArgsIsHelpError
 
 from rbt.config import DEFAULT_RECIPE, Recipe, load_recipe
@@ -76,6 +77,26 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(recipe_name: str | None, settings: tuple[str, ...], quiet: bool, **options: Any) -> None:
         _configure(quiet)
         command(recipe=load_recipe(recipe_name, settings), quiet=quiet, **options)
+
+    return wrapped
+
+
+def alone(command: Callable[..., None]) -> Callable[..., None]:
+    """Of a group that is a command too: run it where no subcommand follows, else refuse options in front of that.
+
+    Goes above `common`, so that a subcommand reads the recipe that it is given itself.
+    """
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        context = click.get_current_context()
+        if context.invoked_subcommand is None:
+            return command(**options)
+        for parameter in context.command.params:
+            if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+                name = f"{context.command_path} {context.invoked_subcommand}"
+                raise click.UsageError(f"{parameter.opts[0]}: options go behind the command, `{name} ...`", context)
+        return None
 
     return wrapped
 

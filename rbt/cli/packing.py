@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rbt.cli.options import FOLDER, RbtGroup, common, override, say, work_options
+from rbt.cli.options import FOLDER, RbtGroup, alone, common, override, say, work_options
+from rbt.cli.views import SPLITS, IndexFormat, explaining
 from rbt.config import Recipe
 
 if TYPE_CHECKING:
@@ -39,20 +40,30 @@ def bpe_train(folder: Path, out: Path, vocab_size: int | None, replace: bool, re
     say(quiet, f"{out}: {facts['vocab_size']:,} ids, {facts['merges']:,} merges learned from {facts['bytes']:,} bytes")
 
 
-@click.command(epilog="Example: rbt pack --format doc-sentences --max-tokens 512")
+@click.group(
+    cls=RbtGroup, invoke_without_command=True, subcommand_metavar="[COMMAND]",
+    epilog="Example: rbt pack --format doc-sentences --max-tokens 512",
+)
 @click.option("--corpus", "folder", type=FOLDER, default="corpus", show_default=True, help="Folder of the corpus.")
 @click.option("--tokenizer", type=FOLDER, default="tokenizer", show_default=True, help="Folder of the tokenizer.")
 @click.option("--out", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
-@click.option("--format", "format_name", type=click.Choice(FORMATS), help="[default: the recipe's, full-sentences]")
+@click.option("--format", "format_name", type=IndexFormat(FORMATS), help="[default: the recipe's, full-sentences]")
 @click.option("--max-tokens", type=int, help="Tokens of a row, specials included [default: the recipe's, 512].")
 @click.option("--seed", type=int, help="Of segment-pair and sentence-pair [default: the recipe's, 1].")
 @work_options
+@click.option("--explain", type=click.IntRange(0), metavar="N", help="Print block N of a finished index, and no more.")
+@click.option("--split", type=click.Choice(SPLITS), help="With --explain: where block N is [default: train].")
+@alone
 @common
+@explaining(FORMATS)
 def pack(
     folder: Path, tokenizer: Path, out: Path, format_name: str | None, max_tokens: int | None, seed: int | None,
     engine: str, address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,
 ) -> None:
-    """Encode a corpus once, then lay an index of blocks and rows over the tokens."""
+    """Encode a corpus once, then lay an index of blocks and rows over the tokens.
+
+    --explain needs --out alone. Of several indices, --format says which: a format, or the name of an index's folder.
+    """
     from rbt.engine import make_engine
     from rbt.packing.config import PackConfig
     from rbt.packing.pack import pack as pack_corpus

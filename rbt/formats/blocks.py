@@ -187,10 +187,9 @@ def choose_index(packed: Path, format: str) -> Path:
     matching = [path for path in folders if format in ("", path.name, load_manifest(path).config["format"])]
     if not matching:
         found = ", ".join(path.name for path in folders) or "none"
-        raise ArtefactError(
-            f"expected an index of format {format!r}", path=packed, found=found,
-            cure=f"run `{MADE_BY} --format {format}`",
-        )
+        expected = f"expected an index of format {format!r}" if format else "expected an index"
+        cure = f"run `{MADE_BY} --format {format}`" if format else f"run `{MADE_BY}`"
+        raise ArtefactError(expected, path=packed, found=found, cure=cure)
     if len(matching) > 1:
         names = ", ".join(path.name for path in matching)
         cure = f"say which: --format {matching[0].name}"

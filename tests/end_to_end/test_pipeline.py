@@ -253,6 +253,38 @@ def test_metrics_have_a_line_a_step_and_the_loss_falls(built: Any) -> None:
     assert any("validation_loss" in line for line in lines)
 
 
+def test_a_trace_of_the_run_has_the_tokens_that_its_metrics_logged(built: Any, kept: dict[str, Any]) -> None:
+    lines = [json.loads(line) for line in (built.folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    logged = {line["step"]: line["tokens"] for line in lines if "loss" in line}
+    index = open_index(built.folder / "packed" / "full-sentences-64", "train")
+    for step in logged:
+        found = json.loads(built.must("trace", "--run", "run", "--step", str(step), "--json", small=False))
+        assert sum(len(ids) for read in found["blocks"] for _, ids in index.read_row(read["row"])) == logged[step]
+        assert {document["id"] for document in found["documents"]} <= kept.keys()
+    largest = found["documents"][0]["id"]
+    back = json.loads(built.must("trace", "--run", "run", "--document", largest, "--json", small=False))
+    assert step in {read["step"] for read in back["reads"]}
+
+
+def test_a_document_can_be_read_in_the_blocks_that_hold_it(built: Any, kept: dict[str, Any]) -> None:
+    format = ("--format", "full-sentences")
+    found = json.loads(built.must("trace", "--document", "wikipedia:12", *format, "--json", small=False))
+    shown = [
+        built.must("pack", *format, "--split", found["split"], "--explain", str(block["block"]), small=False)
+        for block in found["blocks"]
+    ]
+    lines = [line for output in shown for line in output.splitlines() if line.split(" ")[0] == "wikipedia:12"]
+    pieces = [line[line.index('"') + 1 : line.rindex('"')].replace("\\n", "\n") for line in lines]
+    assert "".join(pieces) == kept["wikipedia:12"]["text"]
+
+
+def test_statistics_are_those_that_packing_reported(built: Any) -> None:
+    output = built.must("pack", "stats", "--format", "doc-sentences", small=False)
+    facts = load_manifest(built.folder / "packed" / "doc-sentences-64").facts["splits"]
+    rates = [line.split()[2:] for line in output.splitlines() if line.startswith("fill rate")]
+    assert rates == [[f"{facts[split]['fill_rate']:.2%}" for split in ("train", "validation")]]
+
+
 def test_nothing_is_written_outside_the_named_folders(built: Any) -> None:
     assert {path.name for path in built.folder.iterdir()} == {
         "rbt.toml", "raw", "corpus", "tokenizer", "packed", "run", "model"

@@ -14,10 +14,12 @@ import gzip
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-from dedup_corpus import bbc, lee, pages, plagiarism, reuters
+from dedup_corpus import bbc, lee, plagiarism, reuters
 from pyarrow import parquet
 
 from rbt.corpus.config import SourceConfig
@@ -30,7 +32,8 @@ from rbt.manifest import Manifest, record_files, write_manifest
 
 DATA = Path(os.environ.get("RBT_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SENTENCE_CHARACTERS = 40  # a field of a task file that long is a sentence
-PART_BYTES = 64_000_000  # of text in a part of the corpus folder
+PART_BYTES = 256_000_000  # of text in a part of the corpus folder
+BATCH_DOCUMENTS = 256
 Documents = dict[str, str]  # text by id
 
 
@@ -48,12 +51,14 @@ def news(data: Path) -> Iterator[str]:
 
 def encyclopedia_and_web(data: Path) -> Iterator[str]:
     """Articles of the English Wikipedia and of web pages."""
-    yield from pages(data).values()
+    yield from _read("wikipedia", data / "wikipedia/derived/enwiki-A-pages-articles-multistream.xml.bz2")
+    yield from _read("ccnews", data / "warc/derived/CC-NEWS-like-A.warc.gz", since="", until="")
     for path in sorted((data / "wikipedia/wtf_wikipedia").glob("*.txt")):
         yield extract_wikitext(path.read_text("utf-8"))
     yield (data / "bpe/taylorswift.txt").read_text("utf-8")
     for path in sorted((data / "openwebtext/dolma_cc_head").glob("**/*.jsonl.gz")):
-        yield from (json.loads(line)["text"] for line in gzip.open(path, "rt", encoding="utf-8"))
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            yield from (json.loads(line)["text"] for line in lines)
 
 
 def tasks(data: Path) -> Iterator[str]:
@@ -79,13 +84,15 @@ def _task_texts(data: Path) -> Iterator[str]:
 
 def other_languages(data: Path) -> Iterator[str]:
     """Wikipedia in Latgalian and Marathi, and the same sentences in nine languages and English."""
-    for path in ("dumpster-dive/smallwiki-latest-pages-articles.xml.bz2", "truncated_multilang"):
-        for file in [data / "wikipedia" / path] if path.endswith("bz2") else (data / "wikipedia" / path).glob("*.xz"):
-            config = SourceConfig("wikipedia", (str(file),))
-            reading = Reading("wikipedia", "wikipedia")
-            yield from (document.text for document in read_documents(str(file), config, reading))
+    yield from _read("wikipedia", data / "wikipedia/dumpster-dive/smallwiki-latest-pages-articles.xml.bz2")
+    yield from _read("wikipedia", data / "wikipedia/truncated_multilang/mrwiki-truncated-100k.xml.xz")
     for path in sorted((data / "langid/flores200_devtest").glob("*.devtest")):
         yield path.read_text("utf-8")
+
+
+def _read(kind: str, path: Path, **options: object) -> Iterator[str]:
+    config = SourceConfig(kind, (str(path),), **options)  # type: ignore[arg-type]
+    yield from (document.text for document in read_documents(str(path), config, Reading(kind, path.name)))
 
 
 KINDS: dict[str, Callable[[Path], Iterable[str]]] = {
@@ -131,32 +138,31 @@ def write_parquet(path: Path, documents: Documents) -> Path:
     return path
 
 
-def write_corpus(folder: Path, documents: Documents) -> Path:
-    """The same documents as a finished corpus."""
-    facts, sources = [], {}
-    for number, ids in enumerate(_part_ids(documents)):
-        columns: dict[str, list[object]] = {name: [""] * len(ids) for name in SCHEMA.names}
-        columns |= {"id": list(ids), "source": [id.partition(":")[0] for id in ids], "language": ["en"] * len(ids)}
-        columns |= {"language_score": [1.0] * len(ids), "text": [documents[id] for id in ids]}
-        table = pa.table(columns, schema=SCHEMA)
-        write_part(folder / part_name(number), table.to_batches(max_chunksize=256))
-        size = sum(len(documents[id].encode()) for id in ids)
-        facts.append({"path": part_name(number), "documents": len(ids), "bytes": size})
-        sources |= {str(source): {"has_documents": True} for source in columns["source"]}
-    files = record_files(folder, [str(fact["path"]) for fact in facts])
-    made = {"generation": 0, "sources": sources, "parts": facts}
-    write_manifest(folder, Manifest(KIND, VERSION, "corpus build", 1, {}, {"raw": "benchmark"}, files, made))
+def write_corpus(folder: Path, documents: Iterable[tuple[str, str]]) -> Path:
+    """The same documents (id, text) as a finished corpus, in parts of PART_BYTES."""
+    parts: list[dict[str, object]] = []
+    sources: dict[str, object] = {}
+    stream = iter(documents)
+    while (first := next(stream, None)) is not None:
+        part: dict[str, object] = {"path": part_name(len(parts)), "documents": 0, "bytes": 0}
+        write_part(folder / part_name(len(parts)), _part(chain([first], stream), part, sources))
+        parts.append(part)
+    files = record_files(folder, [str(part["path"]) for part in parts])
+    facts = {"generation": 0, "sources": sources, "parts": parts}
+    write_manifest(folder, Manifest(KIND, VERSION, "corpus build", 1, {}, {"raw": "benchmark"}, files, facts))
     return folder
 
 
-def _part_ids(documents: Documents) -> Iterator[list[str]]:
-    ids: list[str] = []
-    size = 0
-    for id, text in documents.items():
-        ids.append(id)
-        size += len(text.encode())
-        if size >= PART_BYTES:
-            yield ids
-            ids, size = [], 0
-    if ids:
-        yield ids
+def _part(
+    documents: Iterator[tuple[str, str]], part: dict[str, Any], sources: dict[str, Any]
+) -> Iterator[pa.RecordBatch]:
+    """Batches of one part, its amounts counted in `part`, the sources met in `sources`."""
+    while part["bytes"] < PART_BYTES and (rows := list(islice(documents, BATCH_DOCUMENTS))):
+        ids, texts = [id for id, _ in rows], [text for _, text in rows]
+        columns: dict[str, list[object]] = {name: [""] * len(rows) for name in SCHEMA.names}
+        columns |= {"id": list(ids), "source": [id.partition(":")[0] for id in ids], "language": ["en"] * len(rows)}
+        columns |= {"language_score": [1.0] * len(rows), "text": list(texts)}
+        part["documents"] += len(rows)
+        part["bytes"] += sum(len(text.encode()) for text in texts)
+        sources |= {str(source): {"has_documents": True} for source in columns["source"]}
+        yield pa.RecordBatch.from_pydict(columns, schema=SCHEMA)

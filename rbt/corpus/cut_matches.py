@@ -22,13 +22,12 @@ from rbt.corpus.config import DecontaminateConfig
 from rbt.corpus.cut_rule import kinds_table, plan_cuts
 from rbt.corpus.cuts import cut_sizes
 from rbt.corpus.dedup.arrays import Int64
-from rbt.corpus.dedup.shingles import string_buffers
 from rbt.corpus.evaluation import Evaluation, open_evaluation
 from rbt.corpus.ngram_matches import find_ngrams, word_places
 from rbt.corpus.passed import Passed
 from rbt.formats import document, removals
 from rbt.formats.arrays import Array, write_array
-from rbt.formats.parts import open_file
+from rbt.formats.parts import open_file, string_buffers
 from rbt.ledger import Ledger
 from rbt.stage import Receipt, Task, TaskOutput
 from rbt.tasks.sets import TASKS

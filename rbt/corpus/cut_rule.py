@@ -17,8 +17,9 @@ import numpy as np
 import regex
 
 from rbt.corpus.dedup.arrays import Int64
-from rbt.corpus.dedup.shingles import SINGLE, UNICODE, UInt8, character_table, decode
+from rbt.corpus.dedup.shingles import SINGLE, UInt8, character_table
 from rbt.kernels import inline_kernel, kernel
+from rbt.utf8 import UNICODE, decode
 
 SPACE, WORD, MARK = np.uint8(1), np.uint8(2), np.uint8(4)  # a code point's kinds
 

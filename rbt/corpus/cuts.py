@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from rbt.corpus.dedup.arrays import Int64, open_array
-from rbt.corpus.dedup.shingles import UInt8, string_buffers
+from rbt.corpus.dedup.shingles import UInt8
 from rbt.errors import ArtefactError
-from rbt.formats.parts import read_batches
+from rbt.formats.parts import read_batches, string_buffers
 from rbt.kernels import kernel
 
 LINE_FEED, JOINT_BYTES = 10, 2

@@ -28,13 +28,12 @@ from rbt.corpus import cut_matches
 from rbt.corpus.config import DecontaminateConfig
 from rbt.corpus.contamination import COUNTS, REPORT, read_counts, report, write_counts, write_report
 from rbt.corpus.dedup.arrays import Int64
-from rbt.corpus.dedup.shingles import string_buffers
 from rbt.corpus.evaluation import Evaluation, hash_evaluation_files, index_evaluation, open_evaluation
 from rbt.corpus.ngram_matches import find_ngrams
 from rbt.corpus.passed import Passed
 from rbt.engine import Engine
 from rbt.formats.arrays import write_array
-from rbt.formats.parts import read_batches
+from rbt.formats.parts import read_batches, string_buffers
 from rbt.ledger import Ledger
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 from rbt.storage import hash_file

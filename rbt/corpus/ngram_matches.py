@@ -29,13 +29,13 @@ from rbt.corpus.dedup.shingles import (
     UInt32,
     UInt64,
     character_table,
-    decode,
     hash_shingles,
     hash_words,
     mix,
-    string_buffers,
 )
+from rbt.formats.parts import string_buffers
 from rbt.kernels import inline_kernel, kernel
+from rbt.utf8 import decode
 
 LONGEST = 64  # words of an n-gram: the lengths behind a prefix are bits
 PREFIXES_PER_WORD = 4  # of the bitmap, at most: then about one place in 70 passes it by chance

@@ -29,9 +29,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rbt.corpus.dedup.shingles import UNICODE, string_buffers
 from rbt.corpus.repetition import SHARES, repetition_shares
+from rbt.formats.parts import string_buffers
 from rbt.kernels import inline_kernel, kernel
+from rbt.utf8 import UNICODE
 
 COUNTS_OF_GOPHER = (
     "words", "mean_word_length", "hash_ratio", "ellipsis_ratio", "bullet_lines", "ellipsis_lines", "alphabetic_words",

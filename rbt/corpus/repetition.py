@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rbt.corpus.dedup.shingles import mix, string_buffers
+from rbt.corpus.dedup.shingles import mix
+from rbt.formats.parts import string_buffers
 from rbt.kernels import kernel
 
 TOP_NGRAMS, DUPLICATE_NGRAMS = (2, 3, 4), (5, 6, 7, 8, 9, 10)

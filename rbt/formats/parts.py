@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -40,6 +43,15 @@ def part_name(number: int) -> str:
 def text_bytes(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     """UTF-8 bytes of each text, int64."""
     return pc.cast(pc.binary_length(texts), pa.int64())
+
+
+def string_buffers(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """(bytes uint8, offsets int32 or int64 (n + 1,)) of an Arrow string array, without a copy."""
+    _, offsets, data = texts.buffers()
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    ends = np.frombuffer(offsets, dtype=width) if offsets is not None else np.zeros(1, dtype=width)
+    characters = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, dtype=np.uint8)
+    return characters, ends[texts.offset : texts.offset + len(texts) + 1]
 
 
 @contextmanager

@@ -17,18 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rbt.corpus.dedup.shingles import (
-    UInt8,
-    UInt32,
-    UInt64,
-    character_table,
-    hash_shingles,
-    hash_text,
-    hash_words,
-    mix,
-    string_buffers,
-)
+from rbt.corpus.dedup.shingles import UInt8, UInt32, UInt64, character_table, hash_shingles, hash_text, hash_words, mix
 from rbt.errors import ConfigError
+from rbt.formats.parts import string_buffers
 from rbt.kernels import inline_kernel, kernel
 
 LARGEST = np.uint32(0xFFFFFFFF)  # the minimum of no hash values

@@ -29,11 +29,12 @@ from rbt.corpus.dedup.groups import Runs, find_groups
 from rbt.corpus.dedup.inputs import NO_NUMBERING
 from rbt.corpus.dedup.paragraph_spans import DOCUMENT, PLACE, cut_spans, hash_paragraphs, split_paragraphs
 from rbt.corpus.dedup.select import runs_named
-from rbt.corpus.dedup.shingles import UInt8, character_table, string_buffers, table_fingerprint
+from rbt.corpus.dedup.shingles import UInt8, character_table, table_fingerprint
 from rbt.corpus.passed import Passed
 from rbt.engine import Engine
 from rbt.formats import signatures
 from rbt.formats.arrays import write_array
+from rbt.formats.parts import string_buffers
 from rbt.ledger import Ledger
 from rbt.manifest import fingerprint
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks

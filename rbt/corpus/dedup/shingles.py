@@ -25,14 +25,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import regex
 
+from rbt.formats.parts import string_buffers
 from rbt.kernels import inline_kernel, kernel
+from rbt.utf8 import UNICODE, decode
 
 UInt8 = npt.NDArray[np.uint8]
 UInt32 = npt.NDArray[np.uint32]
 UInt64 = npt.NDArray[np.uint64]
 Int64 = npt.NDArray[np.int64]
 
-UNICODE = 0x110000
 SURROGATES = range(0xD800, 0xE000)
 SINGLE = np.uint32(1 << 31)  # flag of a character that is a word by itself
 UNSPACED_SCRIPTS = r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]"
@@ -42,7 +43,6 @@ SHINGLE_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd: a change of one word always
 TEXT_BASIS = np.uint64(0xA0761D6478BD642F)
 TEXT_PRIME = np.uint64(0xE7037ED1A0B428DB)  # odd: multiplication loses nothing
 _POINT = np.uint32(0x1FFFFF)
-_REPLACEMENT = 0xFFFD  # stands for bytes that are no UTF-8; no word character
 
 
 @cache
@@ -73,19 +73,6 @@ def mix(x: Any) -> Any:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
-
-
-@inline_kernel
-def decode(data: Any, place: Any, stop: Any) -> Any:
-    """(code point, bytes) of the character that starts at `place` with a byte above 127; never reads behind `stop`."""
-    lead = np.int64(data[place])
-    length = 2 if lead < 0xE0 else (3 if lead < 0xF0 else 4)
-    if lead < 0xC0 or place + length > stop:
-        return np.int64(_REPLACEMENT), 1
-    point = lead & (0x7F >> length)
-    for follower in range(1, length):
-        point = (point << 6) | (np.int64(data[place + follower]) & 0x3F)
-    return (point if point < UNICODE else np.int64(_REPLACEMENT)), length
 
 
 @kernel
@@ -185,15 +172,6 @@ def _drop_repeats(values: UInt64, ends: Int64) -> int:
         start = ends[stretch]
         ends[stretch] = done
     return done
-
-
-def string_buffers(texts: pa.Array) -> tuple[UInt8, npt.NDArray[Any]]:
-    """(bytes uint8, offsets int32 or int64 (n + 1,)) of an Arrow string array, without a copy."""
-    _, offsets, data = texts.buffers()
-    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
-    ends = np.frombuffer(offsets, dtype=width) if offsets is not None else np.zeros(1, dtype=width)
-    characters = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, dtype=np.uint8)
-    return characters, ends[texts.offset : texts.offset + len(texts) + 1]
 
 
 def joined_shingle_sets(texts: pa.Array, ngram: int) -> tuple[UInt64, Int64]:

@@ -25,9 +25,9 @@ from rbt.corpus.cuts import read_cut
 from rbt.corpus.dedup.arrays import Int64, write_run
 from rbt.corpus.dedup.inputs import Ingested
 from rbt.corpus.dedup.minhash import sign_texts
-from rbt.corpus.dedup.shingles import UInt64, string_buffers, table_fingerprint
+from rbt.corpus.dedup.shingles import UInt64, table_fingerprint
 from rbt.engine import Engine
-from rbt.formats.parts import write_table
+from rbt.formats.parts import string_buffers, write_table
 from rbt.formats.signatures import SCHEMA, text_hash_column
 from rbt.stage import Receipt, Task, TaskOutput, run_tasks
 

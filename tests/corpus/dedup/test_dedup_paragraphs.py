@@ -19,10 +19,10 @@ from rbt.corpus.build import add_generation, build_corpus
 from rbt.corpus.cuts import cut_texts
 from rbt.corpus.dedup import paragraphs
 from rbt.corpus.dedup.paragraph_spans import cut_spans, hash_paragraphs, split_paragraphs
-from rbt.corpus.dedup.shingles import character_table, string_buffers
+from rbt.corpus.dedup.shingles import character_table
 from rbt.engine import LocalEngine
 from rbt.formats import document
-from rbt.formats.parts import open_corpus, open_table
+from rbt.formats.parts import open_corpus, open_table, string_buffers
 from rbt.formats.verify import verify
 
 Shingles = Callable[[str, int], set[tuple[str, ...]]]

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbt import rng
-from rbt.corpus.dedup.shingles import character_table, shingle_sets, string_buffers, table_fingerprint
+from rbt.corpus.dedup.shingles import character_table, shingle_sets, table_fingerprint
+from rbt.formats.parts import string_buffers
 
 Shingles = Callable[[str, int], set[tuple[str, ...]]]
 MODULUS = 1 << 64

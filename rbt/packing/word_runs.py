@@ -1,0 +1,82 @@
+"""Sorted files of word counts merged into one stream, a small batch of each in memory.
+
+    runs ──next batch of each──> rows up to the least of their last words ──group──> (word, count), each word once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from rbt.formats.parts import read_batches
+from rbt.formats.word_counts import BATCH_BYTES, SCHEMA, write_counts
+
+BYTES_A_RUN = 6 * BATCH_BYTES  # a batch as it is read, what is left of the one before, and their sums
+FEWEST_RUNS = 8  # merged at once, however little memory there is
+
+
+class _Run:
+    """One file: what was read of it and not yet taken."""
+
+    def __init__(self, path: Path) -> None:
+        self._batches = read_batches(path, SCHEMA)
+        self._rows = pl.DataFrame(schema={"word": pl.Binary, "count": pl.Int64})
+
+    def has_rows(self) -> bool:
+        """Whether there is more, reading the next batch where need be."""
+        while self._rows.is_empty():
+            batch = next(self._batches, None)
+            if batch is None:
+                return False
+            self._rows = as_frame(batch)
+        return True
+
+    def last(self) -> bytes:
+        """The last word of the rows at hand."""
+        word: bytes = self._rows.item(-1, "word")
+        return word
+
+    def take(self, bound: bytes) -> pl.DataFrame:
+        """The rows up to a word, which are gone then."""
+        if self.last() <= bound:
+            rows, self._rows = self._rows, self._rows.clear()
+            return rows
+        rows = self._rows.filter(pl.col("word") <= pl.lit(bound))
+        self._rows = self._rows.slice(len(rows))
+        return rows
+
+
+def as_frame(batch: pa.RecordBatch) -> pl.DataFrame:
+    """Rows of word counts as a polars frame."""
+    frame = pl.from_arrow(pa.Table.from_batches([batch]))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def as_batch(frame: pl.DataFrame) -> pa.RecordBatch:
+    """A polars frame as rows of word counts."""
+    return frame.to_arrow().cast(SCHEMA).combine_chunks().to_batches(max_chunksize=None)[0]
+
+
+def merge_runs(paths: Sequence[Path], memory_bytes: int, scratch: Path) -> Iterator[pa.RecordBatch]:
+    """Words of all files with the sums of their counts, by word. Too many files for the memory go through `scratch`."""
+    most = max(FEWEST_RUNS, memory_bytes // BYTES_A_RUN)
+    paths, merged = list(paths), 0
+    while len(paths) > most:
+        path = scratch / f"merged-{merged:05d}.run.arrow"
+        write_counts(path, _merge(paths[:most]))
+        paths, merged = [*paths[most:], path], merged + 1
+    yield from _merge(paths)
+
+
+def _merge(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    runs = [_Run(path) for path in paths]
+    while runs := [run for run in runs if run.has_rows()]:
+        bound = min(run.last() for run in runs)
+        heads = pl.concat([run.take(bound) for run in runs])
+        if len(runs) > 1:
+            heads = heads.group_by("word").agg(pl.col("count").sum()).sort("word")
+        yield as_batch(heads)

@@ -18,6 +18,7 @@ from contest import Clock, Contender, Job, serve
 
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LONG, SHORT, SHORT_COPIES = "a" * 40_000, "bc", 50
+MEMORY_BYTES = 4 << 30  # of rbt's counting, which takes what it needs of that
 BATCH = 256  # documents that are handed on at once
 
 
@@ -35,6 +36,7 @@ def texts(job: Job) -> Iterator[str]:
 
 def by_rbt(job: Job, clock: Clock) -> dict[str, Any]:
     """`rbt bpe train` with one worker: a corpus folder to a tokenizer folder, its files written."""
+    from rbt.engine import LocalEngine
     from rbt.formats.tokenizer import unspell
     from rbt.packing.bpe import NUM_SPECIALS, train_bpe
     from rbt.packing.config import BpeConfig
@@ -42,7 +44,7 @@ def by_rbt(job: Job, clock: Clock) -> dict[str, Any]:
     corpus = _overflow_corpus(job) if "copies" in job else Path(job["corpus"])
     out = Path(job["work"]) / "tokenizer"
     with clock:
-        train_bpe(corpus, out, BpeConfig(job["vocab"] + NUM_SPECIALS), replace=False)
+        train_bpe(corpus, out, BpeConfig(job["vocab"] + NUM_SPECIALS), LocalEngine(1), MEMORY_BYTES, replace=False)
     lines = (out / "merges.txt").read_text("utf-8").splitlines()[1:]
     merges = [[unspell(side).hex() for side in line.split(" ")] for line in lines]
     return {"tokens": _distinct([left + right for left, right in merges]), "merges": merges}

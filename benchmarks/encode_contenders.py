@@ -24,7 +24,8 @@ def _batches(job: Job) -> list[Any]:
     """Arrow string arrays."""
     from pyarrow import parquet
 
-    return [batch.column("text") for batch in parquet.ParquetFile(job["documents"]).iter_batches(BATCH, ["text"])]
+    file = parquet.ParquetFile(job["documents"])
+    return [batch.column("text") for batch in file.iter_batches(BATCH, columns=["text"])]
 
 
 def _joined(documents: Iterator[Any]) -> Encoded:
@@ -88,10 +89,12 @@ def by_tiktoken(job: Job, clock: Clock) -> dict[str, Any]:
 
 
 def by_ffbpe(job: Job, clock: Clock) -> dict[str, Any]:
-    """ffbpe."""
+    """ffbpe, which takes a file of merges without the line of the version."""
     from ffbpe import BpeEncoder
 
-    encoder = BpeEncoder.load(vocab_file=job["encoder"], merges_file=job["merges"], pat_str=PATTERN)
+    merges = Path(job["work"]) / "merges.txt"
+    merges.write_text(Path(job["merges"]).read_text("utf-8").partition("\n")[2], "utf-8")
+    encoder = BpeEncoder.load(vocab_file=job["encoder"], merges_file=merges, pat_str=PATTERN)
 
     def encode(texts: list[str]) -> Encoded:
         return _joined(encoder.encode_to_numpy(text) for text in texts)

@@ -23,7 +23,7 @@ WIDTH = 110
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
 
 
-class _Memory(click.ParamType):
+class _Memory(click.ParamType):  # type: ignore[type-arg]  # click before 8.2 has no generic one
     """A size in bytes: 2GB, 500MB, or a number."""
 
     name = "size"

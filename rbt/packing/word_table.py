@@ -106,14 +106,14 @@ def find_long(data: UInt8, start: int, stop: int, slots: UInt64, arena: UInt8) -
     slot = int(np.int64(mixed(hash, _LONG)) & mask)
     while slots[slot, 1] != 0:
         is_alike = slots[slot, 0] == hash and slots[slot, 1] >> _TOP == _LONG
-        if is_alike and _is_stored(data, start, stop, arena, int(slots[slot, 1] & _PLACE)):
+        if is_alike and _is_stored(data, start, stop, arena, np.int64(slots[slot, 1] & _PLACE)):
             return slot
         slot = (slot + 1) & mask
     return slot
 
 
 @kernel
-def _is_stored(data: UInt8, start: int, stop: int, arena: UInt8, place: int) -> bool:
+def _is_stored(data: UInt8, start: int, stop: int, arena: UInt8, place: Any) -> bool:
     if stored_length(arena, place) != stop - start:
         return False
     place += LENGTH_BYTES
@@ -161,7 +161,8 @@ def move_slots(old: UInt64, new: UInt64) -> None:
 @kernel
 def stored_words(slots: UInt64, arena: UInt8) -> tuple[UInt8, Int64, Int64]:
     """All entries: (bytes of the words, one behind the other, uint8; their ends, int64; their values, int64)."""
-    count = size = 0
+    count = 0
+    size: Any = np.int64(0)
     for slot in range(len(slots)):
         high = slots[slot, 1]
         if high != 0:
@@ -176,7 +177,7 @@ def stored_words(slots: UInt64, arena: UInt8) -> tuple[UInt8, Int64, Int64]:
         if high == 0:
             continue
         if high >> _TOP == _LONG:
-            start = int(high & _PLACE)
+            start = np.int64(high & _PLACE)
             length = stored_length(arena, start)
             data[place : place + length] = arena[start + LENGTH_BYTES : start + LENGTH_BYTES + length]
         else:

@@ -28,7 +28,7 @@ from rbt.kernels import kernel
 from rbt.manifest import read_json
 from rbt.packing.character_classes import character_classes
 from rbt.packing.merge_ids import IDS, SCRATCH_ROWS, merge_word
-from rbt.packing.pair_queue import find
+from rbt.packing.pair_queue import fill_rows
 from rbt.packing.pretokenize import word_end
 from rbt.packing.word_table import (
     FULLEST,
@@ -182,17 +182,16 @@ def _byte_ids(vocab: dict[str, int], folder: Path) -> Int64:
 
 
 def _pair_table(vocab: dict[str, int], merges: list[tuple[str, str]], folder: Path) -> Int64:
-    size = 1 << max(4, (4 * len(merges)).bit_length())
-    table = np.zeros((size, 2), dtype=np.int64)
-    for rank, (left, right) in enumerate(merges):
-        for token in (left, right, left + right):
-            if token not in vocab:
-                raise ArtefactError(
-                    "expected every merge to be of tokens of the vocabulary", path=folder, found=repr(token),
-                    cure="train it again",
-                )
-        key = vocab[left] << 32 | vocab[right]
-        table[find(key, table)] = key + 1, rank << 32 | vocab[left + right]
+    try:
+        ids = [(vocab[left], vocab[right], vocab[left + right]) for left, right in merges]
+    except KeyError as error:
+        raise ArtefactError(
+            "expected every merge to be of tokens of the vocabulary", path=folder, found=str(error),
+            cure="train it again",
+        ) from error
+    table = np.zeros((1 << max(4, (4 * len(merges)).bit_length()), 2), dtype=np.int64)
+    lefts, rights, made = np.array(ids, dtype=np.int64).reshape(-1, 3).T
+    fill_rows((lefts << 32) | rights, (np.arange(len(ids)) << 32) | made, table)
     return table
 
 

@@ -11,12 +11,13 @@ specials, 256 bytes, the merges, <mask>: a vocabulary of 50,265 has 50,004 merge
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from rbt.config import to_table
 from rbt.engine import Engine
@@ -31,7 +32,7 @@ from rbt.packing.config import BpeConfig
 from rbt.packing.laid_words import Counted, lay_out
 from rbt.packing.merges import NUM_BYTES, byte_ids, learn_merges
 from rbt.packing.word_runs import merge_runs
-from rbt.progress import progress
+from rbt.progress import Bar, progress
 from rbt.stage import WORK, exclusive, open_out
 
 log = logging.getLogger(__name__)
@@ -129,8 +130,8 @@ def learn(
     try:
         if len(paths) > 1:
             scratch.parent.mkdir(parents=True, exist_ok=True)
-            with progress("merge word counts", None, "word"):
-                write_counts(scratch, merge_runs(paths, memory_bytes, scratch))
+            with progress("merge word counts", None, "word") as bar:
+                write_counts(scratch, _counted_by(bar, merge_runs(paths, memory_bytes, scratch)))
         num_tokens = config.vocab_size - NUM_SPECIALS
         laid = lay_out(lambda: _read(merged, config.minimum_word_count), byte_ids(), num_tokens)
         with progress("learn merges", num_tokens - NUM_BYTES, "merge") as bar:
@@ -147,6 +148,12 @@ def learn(
     finally:
         if merged is scratch:
             scratch.unlink(missing_ok=True)
+
+
+def _counted_by(bar: Bar, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        bar.update(len(batch))
 
 
 def _read(path: Path, minimum_count: int) -> Iterator[Counted]:

@@ -134,7 +134,7 @@ def unmerged_tokens(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]])
 
 
 def token_lengths(vocab: Mapping[str, int], unmerged: Collection[str] = ()) -> npt.NDArray[np.int64]:
-    """Bytes of text behind each id, int64 (vocabulary size,); 0 for specials and `unmerged`, which stand for no text."""
+    """Bytes of text behind each id, int64 (vocabulary size,); 0 for specials and `unmerged`, which are no text."""
     lengths = np.zeros(max(vocab.values()) + 1, dtype=np.int64)
     silent = {*LEADING_SPECIALS, MASK, *unmerged}
     for token, number in vocab.items():

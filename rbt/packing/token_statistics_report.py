@@ -25,13 +25,14 @@ def report(found: TokenStatistics) -> list[str]:
 
 def _sources(found: TokenStatistics) -> list[str]:
     names = ["documents", "bytes", "tokens", "bytes a token", "tokens a word"]
-    lines = [f"{'':<16}" + "".join(f"{name:>18}" for name in names)]
+    width = 2 + max(len(source) for source in ["most frequent", *found.sources])
+    lines = [" " * width + "".join(f"{name:>18}" for name in names)]
     for source, amount in [*found.sources.items(), ("all", found.all)]:
         cells = [
             f"{amount.documents:,}", f"{amount.bytes:,}", f"{amount.tokens:,}",
             _ratio(amount.bytes, amount.tokens), _ratio(amount.tokens, amount.words),
         ]
-        lines.append(f"{source:<16}" + "".join(f"{cell:>18}" for cell in cells))
+        lines.append(f"{source:<{width}}" + "".join(f"{cell:>18}" for cell in cells))
     return lines
 
 
@@ -122,6 +123,7 @@ def _draw_sources(axes: Any, found: TokenStatistics) -> None:
     mean = _bytes_a_token(found.all)
     axes.axvline(mean, color=MEAN_COLOR, lw=1.6, label=f"all: {mean:.2f}")
     axes.set(xlabel="bytes a token", xlim=(0, 1.15 * max(drawn.values(), default=1)))
+    axes.set_axisbelow(True)
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
     axes.grid(alpha=0.25, axis="x")

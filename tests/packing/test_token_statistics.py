@@ -137,7 +137,7 @@ def small() -> TokenStatistics:
 
 def test_the_report_shows_ratios_and_ids() -> None:
     text = "\n".join(report(small()))
-    lines = {line.split("  ")[0].strip(): line.split() for line in text.splitlines()}
+    lines = {line.strip().split("  ")[0]: line.split() for line in text.splitlines()}
     assert lines["books"] == ["books", "3", "1,000", "300", "3.333", "2.000"]
     assert lines["news"] == ["news", "0", "0", "0", "-", "-"]
     assert lines["all"][1:] == lines["books"][1:]

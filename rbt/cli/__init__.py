@@ -2,7 +2,8 @@
 
     options.py    what commands share       corpus.py     rbt corpus ...
     project.py    rbt init, rbt verify      duplicates.py rbt corpus duplicates, rbt corpus curve
-    packing.py    rbt bpe ..., rbt pack     views.py      rbt pack --explain, rbt pack stats
+    tokenizer.py  rbt bpe ...                packing.py    rbt pack
+    views.py      rbt pack --explain, rbt pack stats
     trace.py      rbt trace                 training.py   rbt pretrain, export, fill-mask
 """
 
@@ -14,8 +15,9 @@ from rbt import __version__
 from rbt.cli.corpus import corpus
 from rbt.cli.duplicates import curve, duplicates
 from rbt.cli.options import CONTEXT, RbtGroup
-from rbt.cli.packing import bpe, pack
+from rbt.cli.packing import pack
 from rbt.cli.project import init, verify
+from rbt.cli.tokenizer import bpe
 from rbt.cli.trace import trace
 from rbt.cli.training import export, fill_mask, pretrain
 from rbt.cli.views import stats

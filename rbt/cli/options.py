@@ -23,6 +23,28 @@ WIDTH = 110
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
 
 
+class _Memory(click.ParamType):  # type: ignore[type-arg]  # click before 8.2 has no generic one
+    """A size in bytes: 2GB, 500MB, or a number."""
+
+    name = "size"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        """The bytes, or a usage error."""
+        text = str(value).strip().upper().removesuffix("B")
+        factor = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(text[-1:], 1)
+        number = text if factor == 1 else text[:-1]
+        try:
+            size = int(float(number) * factor)
+        except (ValueError, OverflowError):
+            size = 0
+        if size <= 0:
+            self.fail(f"expected a size such as 2GB or 500MB; found {value!r}", parameter, context)
+        return size
+
+
+MEMORY = _Memory()
+
+
 class OneLineError(click.ClickException):
     """A user's error: one line, exit code 2."""
 

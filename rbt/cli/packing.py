@@ -1,4 +1,4 @@
-"""`rbt bpe ...` and `rbt pack`."""
+"""`rbt pack`."""
 
 from __future__ import annotations
 
@@ -16,28 +16,6 @@ if TYPE_CHECKING:
 
 # = rbt.packing.packers.PACKERS, which is not imported for --help
 FORMATS = ("full-sentences", "doc-sentences", "segment-pair", "sentence-pair")
-
-
-@click.group(cls=RbtGroup)
-def bpe() -> None:
-    """Train a tokenizer."""
-
-
-@bpe.command("train", epilog="Example: rbt bpe train --vocab-size 32000")
-@click.option("--corpus", "folder", type=FOLDER, default="corpus", show_default=True, help="Folder of the corpus.")
-@click.option("--out", type=FOLDER, default="tokenizer", show_default=True, help="Folder of the tokenizer.")
-@click.option("--vocab-size", type=int, help="Ids in all [default: the recipe's, 50265].")
-@click.option("--replace", is_flag=True, help="Rebuild an output made from another recipe.")
-@common
-def bpe_train(folder: Path, out: Path, vocab_size: int | None, replace: bool, recipe: Recipe, quiet: bool) -> None:
-    """Train a byte-level BPE in the RoBERTa layout on a corpus."""
-    from rbt.packing.bpe import train_bpe
-    from rbt.packing.config import BpeConfig
-
-    recipe = override(recipe, "bpe", vocab_size=vocab_size)
-    manifest = train_bpe(folder, out, recipe.section("bpe", BpeConfig), replace=replace)
-    facts = manifest.facts
-    say(quiet, f"{out}: {facts['vocab_size']:,} ids, {facts['merges']:,} merges learned from {facts['bytes']:,} bytes")
 
 
 @click.group(

@@ -9,6 +9,7 @@ whoever wants the sums merges the sorted files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ def write_counts(path: Path, batches: Iterable[pa.RecordBatch]) -> tuple[int, in
             _, ends, counts = word_buffers(batch)
             words, total = words + len(counts), total + int(counts.sum())
             sizes = ends // BATCH_BYTES + np.arange(len(ends)) // BATCH_ROWS
-            cuts = [0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(ends)]
-            yield from (batch.slice(cut, end - cut) for cut, end in zip(cuts, cuts[1:], strict=False) if end > cut)
+            cuts = [0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(ends)] if len(ends) else []
+            yield from (batch.slice(cut, end - cut) for cut, end in pairwise(cuts))
 
     write_table(path, pieces(), SCHEMA)
     return words, total

@@ -28,7 +28,7 @@ from rbt.kernels import kernel
 from rbt.manifest import read_json
 from rbt.packing.character_classes import character_classes
 from rbt.packing.merge_ids import IDS, SCRATCH_ROWS, merge_word
-from rbt.packing.pair_queue import find
+from rbt.packing.pair_queue import fill_rows
 from rbt.packing.pretokenize import word_end
 from rbt.packing.word_table import (
     FULLEST,
@@ -44,8 +44,8 @@ from rbt.packing.word_table import (
 UInt8 = npt.NDArray[np.uint8]
 UInt64 = npt.NDArray[np.uint64]
 Int64 = npt.NDArray[np.int64]
-SMALLEST_SLOTS, MOST_SLOTS = 1 << 14, 1 << 20  # of the table of words: 24 MB at most
-ARENA_BYTES = 1 << 22  # of words of more than 15 bytes
+SMALLEST_SLOTS, MOST_SLOTS = 1 << 16, 1 << 20  # of the table of words: 24 MB at most
+SMALLEST_ARENA = 1 << 17  # bytes, of words of more than 15
 LONGEST_KEPT = 64  # bytes of a word that the table takes: longer ones do not come back
 _COUNT = np.uint64(0xFF)
 _SHIFT = np.uint64(8)
@@ -60,16 +60,17 @@ def encode_texts(
     """Encode the texts data[edges[i]:edges[i + 1]], from byte `place` of text `text` on, behind used[3] tokens.
 
     `used`, int64 (4,): words of the table, bytes of the arena, ids of `pieces`, tokens written. `ids` and `ends` (byte
-    behind each token, from the start of its text) have room for a token a byte; text_ends[i] is the token behind text i.
+    behind each token, from the start of its text) have room for a token a byte; text_ends[i] is behind text i.
     Where `grows`, returns (text, place) of the first word that a full table lacks; (number of texts, 0) at the end.
     """
     most = np.int64(len(slots) * FULLEST)
     while text < len(edges) - 1:
-        first, stop = np.int64(edges[text]), np.int64(edges[text + 1])
+        first: Any = np.int64(edges[text])
+        stop: Any = np.int64(edges[text + 1])
         while place < stop:
             end = word_end(data, place, stop, pages, classes)
             size = end - place
-            slot = np.int64(-1)
+            slot: Any = np.int64(-1)
             if size <= INLINE_BYTES:
                 low, high = short_key(data, place, end)
                 slot = find_short(low, high, slots)
@@ -82,7 +83,7 @@ def encode_texts(
                 )
                 if slot >= 0 and not has_room and grows:
                     return text, place
-                count = merge_word(data, place, end, byte_ids, pairs, scratch, heap)
+                count: Any = merge_word(data, place, end, byte_ids, pairs, scratch, heap)
                 if slot >= 0 and has_room:
                     if size <= INLINE_BYTES:
                         slots[slot, 0], slots[slot, 1] = low, high
@@ -135,7 +136,7 @@ class Encoder:
         self._byte_ids = _byte_ids(vocab, folder)
         self._pairs = _pair_table(vocab, merges, folder)
         self._slots = np.zeros((SMALLEST_SLOTS, 3), dtype=np.uint64)
-        self._arena = np.empty(ARENA_BYTES, dtype=np.uint8)
+        self._arena = np.empty(SMALLEST_ARENA, dtype=np.uint8)
         self._pieces = np.empty(2 * SMALLEST_SLOTS, dtype=self.dtype)
         self._used = np.zeros(4, dtype=np.int64)
 
@@ -181,17 +182,16 @@ def _byte_ids(vocab: dict[str, int], folder: Path) -> Int64:
 
 
 def _pair_table(vocab: dict[str, int], merges: list[tuple[str, str]], folder: Path) -> Int64:
-    size = 1 << max(4, (4 * len(merges)).bit_length())
-    table = np.zeros((size, 2), dtype=np.int64)
-    for rank, (left, right) in enumerate(merges):
-        for token in (left, right, left + right):
-            if token not in vocab:
-                raise ArtefactError(
-                    "expected every merge to be of tokens of the vocabulary", path=folder, found=repr(token),
-                    cure="train it again",
-                )
-        key = vocab[left] << 32 | vocab[right]
-        table[find(key, table)] = key + 1, rank << 32 | vocab[left + right]
+    try:
+        ids = [(vocab[left], vocab[right], vocab[left + right]) for left, right in merges]
+    except KeyError as error:
+        raise ArtefactError(
+            "expected every merge to be of tokens of the vocabulary", path=folder, found=str(error),
+            cure="train it again",
+        ) from error
+    table = np.zeros((1 << max(4, (4 * len(merges)).bit_length()), 2), dtype=np.int64)
+    lefts, rights, made = np.array(ids, dtype=np.int64).reshape(-1, 3).T
+    fill_rows((lefts << 32) | rights, (np.arange(len(ids)) << 32) | made, table)
     return table
 
 

@@ -43,6 +43,14 @@ def move_rows(old: Int64, new: Int64) -> None:
             new[find(old[place, 0] - 1, new)] = old[place]
 
 
+@kernel
+def fill_rows(keys: Int64, values: Int64, table: Int64) -> None:
+    """Put pairs and their values into a table that has room; of a key that comes twice the later value stays."""
+    for number in range(len(keys)):
+        row = find(keys[number], table)
+        table[row, 0], table[row, 1] = keys[number] + 1, values[number]
+
+
 @inline_kernel
 def _before(left: Any, right: Any, heap: Any) -> Any:
     """Whether entry `left` of the heap comes before entry `right`."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rbt.kernels import inline_kernel, kernel
-from rbt.packing.character_classes import LETTER, NUMBER, OTHER, SPACE, character_classes
+from rbt.packing.character_classes import SPACE, character_classes
 from rbt.utf8 import decode
 
 UInt8 = npt.NDArray[np.uint8]
@@ -39,11 +39,11 @@ def _contraction_end(data: Any, place: Any, stop: Any) -> Any:
     if place + 1 >= stop:
         return place
     second = data[place + 1]
-    if second == _S or second == _T or second == _M or second == _D:
+    if second in (_S, _T, _M, _D):
         return place + 2
     if place + 2 < stop:
         third = data[place + 2]
-        if (third == _E and (second == _R or second == _V)) or (third == _L and second == _L):
+        if (third == _E and second in (_R, _V)) or (third == _L and second == _L):
             return place + 3
     return place
 

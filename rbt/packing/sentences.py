@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import re
 from bisect import bisect_right
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _VISIBLE = re.compile(r"\S")
 # sentencex 1.0 panics on an initial followed by a wide space ("A\u00a0."), which web pages have. One character for
 # one, so offsets stay.
-_ODD_SPACE = re.compile(r"[^\S \t\n\r]")
+_ODD_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 
 
 def sentence_starts(text: str, language: str) -> list[int]:
@@ -85,7 +84,14 @@ def sentence_ends(text: str, language: str, token_ends: Int64) -> Int64:
     """
     if len(token_ends) == 0:
         return np.empty(0, dtype=np.int64)
-    starts = sentence_starts(text, language)
-    sizes = [len(text[left:right].encode()) for left, right in pairwise([0, *starts])]
-    first_tokens = np.searchsorted(token_ends, np.cumsum(sizes, dtype=np.int64), side="right")
+    starts = byte_offsets(text, np.array(sentence_starts(text, language), dtype=np.int64))
+    first_tokens = np.searchsorted(token_ends, starts, side="right")
     return np.append(np.unique(first_tokens)[1:], len(token_ends)).astype(np.int64)
+
+
+def byte_offsets(text: str, characters: Int64) -> Int64:
+    """Where characters of a text start in its UTF-8, int64, for their offsets in characters."""
+    if text.isascii():
+        return characters
+    data = np.frombuffer(text.encode(), dtype=np.uint8)
+    return np.flatnonzero((data & 0xC0) != 0x80)[characters]  # all bytes but those that follow in a character

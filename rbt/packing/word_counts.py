@@ -52,7 +52,7 @@ def count_words(
     """
     most, one = np.int64(len(slots) * FULLEST), np.uint64(1)
     while text < len(edges) - 1:
-        stop = np.int64(edges[text + 1])
+        stop: Any = np.int64(edges[text + 1])
         while place < stop:
             end = word_end(data, place, stop, pages, classes)
             if end - place <= INLINE_BYTES:

@@ -37,7 +37,7 @@ _SHIFT = np.uint64(32)
 
 
 @intrinsic
-def _load(typing_context: Any, data: Any, place: Any) -> Any:
+def _load_word(typing_context: Any, data: Any, place: Any) -> Any:
     """Eight bytes of a uint8 array from `place` on as one uint64, first byte lowest (all machines numba knows)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -47,6 +47,9 @@ def _load(typing_context: Any, data: Any, place: Any) -> Any:
         return builder.load(builder.bitcast(pointer, word.as_pointer()), align=1)
 
     return types.uint64(data, types.int64), generate
+
+
+_load: Any = _load_word  # called in kernels without the typing context
 
 
 @inline_kernel
@@ -98,26 +101,26 @@ def find_short(low: Any, high: Any, slots: Any) -> Any:
 @kernel
 def find_long(data: UInt8, start: int, stop: int, slots: UInt64, arena: UInt8) -> int:
     """Slot of the word data[start:stop] of more than 15 bytes, or of the free slot where it would go."""
-    mask = np.int64(len(slots) - 1)
+    mask = len(slots) - 1
     hash = _long_hash(data, start, stop)
-    slot = np.int64(mixed(hash, _LONG)) & mask
+    slot = int(np.int64(mixed(hash, _LONG)) & mask)
     while slots[slot, 1] != 0:
-        if slots[slot, 0] == hash and slots[slot, 1] >> _TOP == _LONG:
-            if _is_stored(data, start, stop, arena, np.int64(slots[slot, 1] & _PLACE)):
-                return slot
+        is_alike = slots[slot, 0] == hash and slots[slot, 1] >> _TOP == _LONG
+        if is_alike and _is_stored(data, start, stop, arena, np.int64(slots[slot, 1] & _PLACE)):
+            return slot
         slot = (slot + 1) & mask
     return slot
 
 
 @kernel
-def _is_stored(data: UInt8, start: int, stop: int, arena: UInt8, place: int) -> bool:
+def _is_stored(data: UInt8, start: int, stop: int, arena: UInt8, place: Any) -> bool:
     if stored_length(arena, place) != stop - start:
         return False
     place += LENGTH_BYTES
-    for offset in range(stop - start):
-        if arena[place + offset] != data[start + offset]:
-            return False
-    return True
+    same = 0
+    while same < stop - start and arena[place + same] == data[start + same]:
+        same += 1
+    return same == stop - start
 
 
 @kernel
@@ -158,7 +161,8 @@ def move_slots(old: UInt64, new: UInt64) -> None:
 @kernel
 def stored_words(slots: UInt64, arena: UInt8) -> tuple[UInt8, Int64, Int64]:
     """All entries: (bytes of the words, one behind the other, uint8; their ends, int64; their values, int64)."""
-    count = size = 0
+    count = 0
+    size: Any = np.int64(0)
     for slot in range(len(slots)):
         high = slots[slot, 1]
         if high != 0:
@@ -169,6 +173,7 @@ def stored_words(slots: UInt64, arena: UInt8) -> tuple[UInt8, Int64, Int64]:
     count = place = 0
     for slot in range(len(slots)):
         low, high = slots[slot, 0], slots[slot, 1]
+        length: Any = np.int64(0)
         if high == 0:
             continue
         if high >> _TOP == _LONG:

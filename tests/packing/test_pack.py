@@ -8,6 +8,7 @@ from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from rbt.cli.packing import pack_summary
@@ -96,7 +97,9 @@ def test_sentence_ends_are_those_of_each_document(corpus: Path, tokenizer: Path,
     for stem in (*token_store.stems("train"), *token_store.stems("validation")):
         part, expected = token_store.part(stem), []
         for id, (start, end) in zip(ids_of(tmp_path / "packed", stem), stretches(part), strict=True):
-            ends = encoder.token_ends(part.tokens[start:end], len(texts[id].encode()), id)
+            encoded = encoder.encode(pa.array([texts[id]]))
+            assert encoded.ids.tolist() == part.tokens[start:end].tolist()
+            ends = encoded.byte_ends
             expected += (sentence_ends(texts[id], "en", ends) + start).tolist()
         assert part.sentence_ends.tolist() == expected
 

@@ -38,6 +38,9 @@ from rbt.storage import hash_file
 log = logging.getLogger(__name__)
 STAGE, STAGE_VERSION = "gpt2", 1
 ENCODER, MERGES, DICTIONARY = "encoder.json", "vocab.bpe", "dict.txt"
+EXPECTED = {
+    "encoder": "GPT-2's tokens and ids", "merges": "GPT-2's merges", "dictionary": "fairseq's dictionary of GPT-2 ids",
+}
 VERSION_LINE = "#version"  # of vocab.bpe, in front of the merges
 FILLER = "madeupword{:04d}"
 IS_FILLER = re.compile(r"madeupword\d+")
@@ -53,8 +56,8 @@ def import_gpt2(folder: Path, out: Path, dictionary: Path | None, *, replace: bo
     files = {"encoder": folder / ENCODER, "merges": folder / MERGES, "dictionary": dictionary or folder / DICTIONARY}
     for name, path in files.items():
         if not path.is_file():
-            cure = "name fairseq's with --dictionary" if name == "dictionary" else "it is one of GPT-2's files"
-            raise InputError(f"expected the file of GPT-2's {name}", path=path, found="none", cure=cure)
+            cure = "name it with --dictionary" if name == "dictionary" else ""
+            raise InputError(f"expected {EXPECTED[name]}", path=path, found="none", cure=cure)
     inputs = {name: hash_file(path) for name, path in files.items()}
     with exclusive(out, KIND):
         identity = Manifest(KIND, VERSION, STAGE, STAGE_VERSION, {}, inputs, ())

@@ -187,9 +187,9 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "encoder.json").unlink(), "encoder.json: expected the file .* found none"),
-        (lambda folder: (folder / "vocab.bpe").unlink(), "vocab.bpe: expected the file .* found none"),
-        (lambda folder: (folder / "dict.txt").unlink(), "dict.txt: expected the file .* --dictionary"),
+        (lambda folder: (folder / "encoder.json").unlink(), "encoder.json: expected GPT-2's tokens and ids; found none"),
+        (lambda folder: (folder / "vocab.bpe").unlink(), "vocab.bpe: expected GPT-2's merges; found none"),
+        (lambda folder: (folder / "dict.txt").unlink(), "dict.txt: expected fairseq's dictionary .* --dictionary"),
         (lambda folder: (folder / "encoder.json").write_text("{"), "encoder.json: expected JSON"),
         (lambda folder: (folder / "encoder.json").write_bytes(b"\xff"), "encoder.json: expected UTF-8"),
         (lambda folder: (folder / "encoder.json").write_text("[1]"), "found a JSON list"),

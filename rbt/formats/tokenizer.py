@@ -2,11 +2,13 @@
 
 Ids: <s> 0, <pad> 1, </s> 2, <unk> 3, the 256 bytes, one id a new merge result, <mask> last.
 The byte symbols are in the order of the code points that spell them, as in Hugging Face tokenizers.
+A tokenizer that was imported keeps its own ids between the specials and <mask>, and may have tokens that no text is
+encoded to: they have ids, and stand for no text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ BOS, PAD, EOS, UNK = 0, 1, 2, 3
 LEADING_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK = "<mask>"
 FIRST_ORDINARY_ID = len(LEADING_SPECIALS)
+UNMERGED = "unmerged"  # fact of an imported tokenizer: tokens that no text is encoded to, by id
 MAX_POSITIONS = 512
 
 
@@ -69,7 +72,7 @@ def _added_token(number: int, content: str) -> dict[str, Any]:
     }
 
 
-def _tokenizer_json(vocab: dict[str, int], merges: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _tokenizer_json(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> dict[str, Any]:
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {
         "version": "1.0", "truncation": None, "padding": None,
@@ -83,7 +86,7 @@ def _tokenizer_json(vocab: dict[str, int], merges: Sequence[tuple[str, str]]) ->
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-            "vocab": vocab, "merges": [list(pair) for pair in merges],
+            "vocab": dict(vocab), "merges": [list(pair) for pair in merges],
         },
     }
 
@@ -95,9 +98,14 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
 
-def write_tokenizer(folder: Path, merges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Write the five files for merges spelled in byte symbols; return the vocabulary."""
-    vocab = build_vocab(merges)
+def write_tokenizer(
+    folder: Path, merges: Sequence[tuple[str, str]], vocab: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Write the five files for merges spelled in byte symbols; return the vocabulary.
+
+    `vocab`: token to id, with the specials first and <mask> last; by default `build_vocab` of the merges.
+    """
+    vocab = build_vocab(merges) if vocab is None else dict(vocab)
     names = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>"}
     specials = {f"{role}_token": token for role, token in names.items()}
     mask = {"content": MASK, "lstrip": True, "normalized": False, "rstrip": False, "single_word": False}
@@ -119,11 +127,18 @@ def read_vocab(folder: Path) -> dict[str, int]:
     return vocab
 
 
-def token_lengths(vocab: dict[str, int]) -> npt.NDArray[np.int64]:
-    """Bytes of text behind each id, int64 (vocabulary size,); 0 for specials, which stand for no text."""
+def unmerged_tokens(vocab: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> list[str]:
+    """Tokens that no text is encoded to, by id: neither special, nor a byte, nor what a merge makes."""
+    known = {*LEADING_SPECIALS, MASK, *byte_symbols(), *(left + right for left, right in merges)}
+    return sorted(vocab.keys() - known, key=vocab.__getitem__)
+
+
+def token_lengths(vocab: Mapping[str, int], unmerged: Collection[str] = ()) -> npt.NDArray[np.int64]:
+    """Bytes of text behind each id, int64 (vocabulary size,); 0 for specials and `unmerged`, which are no text."""
     lengths = np.zeros(max(vocab.values()) + 1, dtype=np.int64)
+    silent = {*LEADING_SPECIALS, MASK, *unmerged}
     for token, number in vocab.items():
-        if token not in LEADING_SPECIALS and token != MASK:
+        if token not in silent:
             lengths[number] = len(token)  # one symbol is one byte
     return lengths
 

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from rbt.errors import ArtefactError
 from rbt.formats.parts import string_buffers
-from rbt.formats.tokenizer import byte_symbols, read_model, token_lengths
+from rbt.formats.tokenizer import byte_symbols, read_model, token_lengths, unmerged_tokens
 from rbt.formats.tokens import Tokens, token_dtype
 from rbt.kernels import kernel
 from rbt.manifest import read_json
@@ -132,7 +132,7 @@ class Encoder:
         vocab, merges = read_model(folder)
         self.vocab_size = len(vocab)
         self.dtype = token_dtype(self.vocab_size)
-        self._lengths = token_lengths(vocab)
+        self._lengths = token_lengths(vocab, unmerged_tokens(vocab, merges))
         self._byte_ids = _byte_ids(vocab, folder)
         self._pairs = _pair_table(vocab, merges, folder)
         self._slots = np.zeros((SMALLEST_SLOTS, 3), dtype=np.uint64)

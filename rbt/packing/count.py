@@ -18,12 +18,12 @@ from rbt import engine as engines
 from rbt.engine import Engine
 from rbt.errors import ArtefactError
 from rbt.formats.parts import Corpus, Part, open_corpus, read_batches, text_bytes
-from rbt.formats.word_counts import KIND, VERSION, counts_name, write_counts
+from rbt.formats.word_counts import ANY_COUNTS, KIND, VERSION, counts_name, write_counts
 from rbt.ledger import Ledger
-from rbt.manifest import Manifest, write_manifest
+from rbt.manifest import MANIFEST, Manifest, write_manifest
 from rbt.packing.word_counts import WordCounter
 from rbt.packing.word_runs import RUN, as_batch, merge_runs
-from rbt.stage import WORK, Receipt, Task, TaskOutput, exclusive, open_out, run_tasks
+from rbt.stage import WORK, Receipt, Task, TaskOutput, exclusive, finished, run_tasks
 
 log = logging.getLogger(__name__)
 STAGE, STAGE_VERSION = "words", 1
@@ -37,15 +37,18 @@ def count_corpus(
     opened = open_documents(corpus)
     identity = Manifest(KIND, VERSION, STAGE, STAGE_VERSION, {}, {"corpus": opened.fingerprint}, ())
     with exclusive(out, KIND):
-        if (manifest := open_out(out, identity, replace)) is not None:
+        if (manifest := finished(out, identity, replace)) is not None:
             log.info("%s: already counted", out)
             return manifest
+        (out / MANIFEST).unlink(missing_ok=True)  # the counts stay: where the corpus has grown, they need no text
         receipts = count_parts(opened, out, out / WORK / STAGE, engine, memory_bytes)
         ledger = Ledger()
         for receipt in receipts:
             ledger.merge(receipt.ledger)
         ledger.chain([STAGE])
         records = tuple(record for receipt in receipts for record in receipt.files)
+        for path in set(out.glob(ANY_COUNTS)) - {out / record.path for record in records}:
+            path.unlink()
         facts = {"parts": [dict(receipt.result) for receipt in receipts]}
         return write_manifest(out, changed(identity, files=records, facts=facts, ledger=ledger))
 

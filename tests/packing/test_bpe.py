@@ -22,7 +22,7 @@ from rbt.stage import Task, TaskOutput
 from .conftest import prose, snapshot, write_corpus
 from .merge_reference import NaiveTrainer, hugging_face_merges, words_of
 
-ONE = LocalEngine(1)
+ONE, COMMON = LocalEngine(1), 5
 
 
 def merges_of(folder: Path) -> list[tuple[bytes, bytes]]:
@@ -127,12 +127,12 @@ def test_a_grown_corpus_trains_on_its_new_parts_and_the_old_counts(
 def test_the_options_of_a_tokenizer_are_those_of_the_trainer(corpus: Path, tmp_path: Path) -> None:
     texts = corpus_texts(corpus)
     words = words_of(texts)
-    common = Counter({word: number for word, number in words.items() if number >= 12})
+    common = Counter({word: number for word, number in words.items() if number >= COMMON})
     assert 5 < len(common) < len(words)
     expected = {
         "minimum_frequency": (40, hugging_face_merges(texts, 595, min_frequency=40)),
         "maximum_token_bytes": (4, hugging_face_merges(texts, 595, max_token_length=4)),
-        "minimum_word_count": (12, NaiveTrainer(common).train(595)[0]),
+        "minimum_word_count": (COMMON, NaiveTrainer(common).train(595)[0]),
     }
     plain = hugging_face_merges(texts, 595)
     for option, (value, merges) in expected.items():

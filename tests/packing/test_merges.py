@@ -183,7 +183,7 @@ def test_pairs_are_counted_as_by_a_counter(rows: int) -> None:
     lengths = np.ones(300, dtype=np.int64)
     stops = place = 0
     while place < len(laid.symbols):
-        place, used = count_pairs(
+        place, _ = count_pairs(
             laid.symbols, lengths, laid.step_starts, laid.weights, tracked, 9, -1, place, found
         )
         if place < len(laid.symbols):

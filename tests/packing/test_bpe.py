@@ -131,7 +131,7 @@ def test_the_options_of_a_tokenizer_are_those_of_the_trainer(corpus: Path, tmp_p
     assert 5 < len(common) < len(words)
     expected = {
         "minimum_frequency": (40, hugging_face_merges(texts, 595, min_frequency=40)),
-        "maximum_token_bytes": (4, hugging_face_merges(texts, 595, max_token_length=4)),
+        "maximum_token_bytes": (4, NaiveTrainer(words, most_bytes=4).train(595)[0]),
         "minimum_word_count": (COMMON, NaiveTrainer(common).train(595)[0]),
     }
     plain = hugging_face_merges(texts, 595)

@@ -2,8 +2,8 @@
 
     options.py    what commands share       corpus.py     rbt corpus ...
     project.py    rbt init, rbt verify      duplicates.py rbt corpus duplicates, rbt corpus curve
-    tokenizer.py  rbt bpe ...                packing.py    rbt pack
-    views.py      rbt pack --explain, rbt pack stats
+    tokenizer.py  rbt bpe train, count      token_stats.py rbt bpe stats
+    packing.py    rbt pack                  views.py      rbt pack --explain, rbt pack stats
     trace.py      rbt trace                 training.py   rbt pretrain, export, fill-mask
 """
 
@@ -17,6 +17,7 @@ from rbt.cli.duplicates import curve, duplicates
 from rbt.cli.options import CONTEXT, RbtGroup
 from rbt.cli.packing import pack
 from rbt.cli.project import init, verify
+from rbt.cli.token_stats import stats as token_stats
 from rbt.cli.tokenizer import bpe
 from rbt.cli.trace import trace
 from rbt.cli.training import export, fill_mask, pretrain
@@ -40,6 +41,7 @@ def main() -> None:
 
 for command in (duplicates, curve):
     corpus.add_command(command)
+bpe.add_command(token_stats)
 pack.add_command(stats)
 for command in (init, corpus, bpe, pack, pretrain, trace, export, fill_mask, verify):  # in the order of the work
     main.add_command(command)

@@ -9,7 +9,8 @@ whoever wants the sums merges the sorted files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rbt.manifest import Manifest, read_manifest
 
 KIND, VERSION = "word-counts", 1
 MADE_BY = "rbt bpe count"
+ANY_COUNTS = "part-*.words.arrow"  # pattern of the files
 SCHEMA = pa.schema([("word", pa.large_binary()), ("count", pa.int64())])
 BATCH_ROWS, BATCH_BYTES = 1 << 15, 1 << 20  # of a file, so that many files can be read at once
 Int64 = npt.NDArray[np.int64]
@@ -50,20 +52,26 @@ def word_batch(data: npt.NDArray[np.uint8], ends: Int64, counts: Int64) -> pa.Re
 
 
 def write_counts(path: Path, batches: Iterable[pa.RecordBatch]) -> tuple[int, int]:
-    """Write sorted rows, cut into small batches; (words, sum of the counts)."""
-    words = total = 0
+    """Write sorted rows, in small batches that depend on the rows alone; (words, sum of the counts)."""
+    words = total = size = 0
 
-    def pieces() -> Iterator[pa.RecordBatch]:
-        nonlocal words, total
+    def pieces() -> Iterator[tuple[int, pa.RecordBatch]]:
+        nonlocal words, total, size
         for batch in batches:
             _, ends, counts = word_buffers(batch)
+            numbers = (size + ends) // BATCH_BYTES + (words + np.arange(len(ends))) // BATCH_ROWS
+            cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(ends)]
+            yield from ((int(numbers[cut]), batch.slice(cut, end - cut)) for cut, end in pairwise(cuts) if end > cut)
             words, total = words + len(counts), total + int(counts.sum())
-            sizes = ends // BATCH_BYTES + np.arange(len(ends)) // BATCH_ROWS
-            cuts = [0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(ends)] if len(ends) else []
-            yield from (batch.slice(cut, end - cut) for cut, end in pairwise(cuts))
+            size += int(ends[-1]) if len(ends) else 0
 
-    write_table(path, pieces(), SCHEMA)
+    write_table(path, (_joined(some) for _, some in groupby(pieces(), itemgetter(0))), SCHEMA)
     return words, total
+
+
+def _joined(pieces: Iterable[tuple[int, pa.RecordBatch]]) -> pa.RecordBatch:
+    (batch,) = pa.Table.from_batches([piece for _, piece in pieces]).combine_chunks().to_batches()
+    return batch
 
 
 def open_counts(folder: Path) -> Manifest:

@@ -18,7 +18,7 @@ from rbt import engine as engines
 from rbt.engine import Engine
 from rbt.errors import ArtefactError
 from rbt.formats.parts import Corpus, Part, open_corpus, read_batches, text_bytes
-from rbt.formats.word_counts import KIND, VERSION, counts_name, write_counts
+from rbt.formats.word_counts import ANY_COUNTS, KIND, VERSION, counts_name, write_counts
 from rbt.ledger import Ledger
 from rbt.manifest import MANIFEST, Manifest, write_manifest
 from rbt.packing.word_counts import WordCounter
@@ -40,15 +40,15 @@ def count_corpus(
         if (manifest := finished(out, identity, replace)) is not None:
             log.info("%s: already counted", out)
             return manifest
-        (out / MANIFEST).unlink(missing_ok=True)  # its files stay: what was counted of old parts is good still
+        (out / MANIFEST).unlink(missing_ok=True)  # the counts stay: where the corpus has grown, they need no text
         receipts = count_parts(opened, out, out / WORK / STAGE, engine, memory_bytes)
         ledger = Ledger()
         for receipt in receipts:
             ledger.merge(receipt.ledger)
         ledger.chain([STAGE])
         records = tuple(record for receipt in receipts for record in receipt.files)
-        for stale in {path.name for path in out.iterdir() if path.is_file()} - {record.path for record in records}:
-            (out / stale).unlink()
+        for path in set(out.glob(ANY_COUNTS)) - {out / record.path for record in records}:
+            path.unlink()
         facts = {"parts": [dict(receipt.result) for receipt in receipts]}
         return write_manifest(out, changed(identity, files=records, facts=facts, ledger=ledger))
 

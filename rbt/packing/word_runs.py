@@ -59,7 +59,8 @@ def as_frame(batch: pa.RecordBatch) -> pl.DataFrame:
 
 def as_batch(frame: pl.DataFrame) -> pa.RecordBatch:
     """A polars frame as rows of word counts."""
-    return frame.to_arrow().cast(SCHEMA).combine_chunks().to_batches(max_chunksize=None)[0]
+    batches = frame.to_arrow().cast(SCHEMA).combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=SCHEMA)  # a table of no rows has no batch
 
 
 def merge_runs(paths: Sequence[Path], memory_bytes: int, scratch: Path) -> Iterator[pa.RecordBatch]:

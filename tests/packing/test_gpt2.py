@@ -187,7 +187,7 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "encoder.json").unlink(), "encoder.json: expected GPT-2.s tokens .* found none"),
+        (lambda folder: (folder / "encoder.json").unlink(), "encoder.json: expected GPT-2.s tokens and ids; .* none"),
         (lambda folder: (folder / "vocab.bpe").unlink(), "vocab.bpe: expected GPT-2's merges; found none"),
         (lambda folder: (folder / "dict.txt").unlink(), "dict.txt: expected fairseq's dictionary .* --dictionary"),
         (lambda folder: (folder / "encoder.json").write_text("{"), "encoder.json: expected JSON"),

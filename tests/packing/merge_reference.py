@@ -51,19 +51,15 @@ class NaiveTrainer:
                     ids[place : place + 2] = [len(self.spelled) - 1]
                 place += 1
 
-    def train(self, num_tokens: int, minimum_frequency: int = 1) -> tuple[list[Merge], bool]:
-        """(merges, whether they end before a token that two pairs spell: how it is counted is no part of the idea)."""
+    def train(self, num_tokens: int) -> list[Merge]:
+        """Merges until there are so many tokens or no pairs; no token is ever made of two different pairs."""
         merges: list[Merge] = []
         while len(self.spelled) < num_tokens and (counts := self.pair_counts()):
             pair = min(counts, key=lambda pair: (-counts[pair], pair))
-            if counts[pair] < minimum_frequency:
-                break
-            left, right = self.spelled[pair[0]], self.spelled[pair[1]]
-            if left + right in self.spelled:
-                return merges, True
-            merges.append((left, right))
+            merges.append((self.spelled[pair[0]], self.spelled[pair[1]]))
+            assert b"".join(merges[-1]) not in self.spelled
             self.merge(pair)
-        return merges, False
+        return merges
 
 
 def hugging_face_merges(texts: Sequence[str], num_tokens: int, **options: Any) -> list[Merge]:

@@ -190,7 +190,7 @@ def test_short_and_long_words_are_merged_the_same(repeating: Path, words: list[b
             scratch = np.full((SCRATCH_ROWS, len(word)), -7, dtype=np.int64)
             scratch[IDS] = encoder._byte_ids[list(word)]
             heap = (np.empty((3 * len(word), 2), dtype=np.int64),) if merge is _merge_long else ()
-            count = merge(len(word), encoder._pairs, scratch, *heap)  # type: ignore[operator]
+            count = merge(len(word), encoder._pairs, scratch, *heap)
             found.append(scratch[IDS, :count].tolist())
         assert found[0] == found[1] == slow_encode(repeating, word)
 

@@ -26,7 +26,7 @@ from rbt.packing import count, word_counts, word_runs
 from rbt.packing.count import check_distinct_parts, count_corpus
 from rbt.packing.word_counts import WordCounter
 from rbt.packing.word_runs import RUN, as_batch, merge_runs
-from rbt.packing.word_table import INLINE_BYTES
+from rbt.packing.word_table import INLINE_BYTES, _is_stored, store_long
 from rbt.stage import Task, TaskOutput
 
 from .conftest import prose, snapshot, write_corpus
@@ -108,6 +108,15 @@ def test_words_near_the_length_of_a_key_are_kept_apart() -> None:
     for word in words:
         assert sums(take_all(WordCounter(0), pa.array([word]))) == slow_counts([word])
     assert sums(take_all(WordCounter(1 << 20), pa.array(words * 3))) == slow_counts(words * 3)
+
+
+def test_long_words_are_compared_byte_by_byte() -> None:
+    """Whatever their hashes say: equal words alone are equal."""
+    slots, arena = np.zeros((4, 3), dtype=np.uint64), np.zeros(100, dtype=np.uint8)
+    words = [b"x" * 20, b"x" * 19, b"x" * 21, b"x" * 19 + b"y", b"y" + b"x" * 19]
+    data = [np.frombuffer(word, dtype=np.uint8) for word in words]
+    store_long(data[0], 0, 20, arena, 5, slots, 1)
+    assert [_is_stored(word, 0, len(word), arena, 5) for word in data] == [True, False, False, False, False]
 
 
 def test_a_word_longer_than_the_memory_is_counted_whole() -> None:

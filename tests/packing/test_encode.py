@@ -173,7 +173,7 @@ def test_a_table_that_is_small_or_full_gives_the_same_ids(
 ) -> None:
     monkeypatch.setattr(encode_module, "SMALLEST_SLOTS", smallest)
     monkeypatch.setattr(encode_module, "MOST_SLOTS", most)
-    monkeypatch.setattr(encode_module, "ARENA_BYTES", arena)
+    monkeypatch.setattr(encode_module, "SMALLEST_ARENA", arena)
     texts = [prose(number) + f" {'long' * (number % 9)}{number**4}" for number in range(60)]
     encoder = Encoder(folder)
     for some in (texts[:20], [], texts, HARD, texts):  # the table goes on from one call to the next
@@ -199,7 +199,7 @@ def test_long_words_are_merged_in_a_heap_and_short_ones_are_not() -> None:
     assert 16 < SHORT_WORD < min(len(word) for word in ("x" * 5000, "ab" * 3000))
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+@pytest.mark.parametrize("kind", [pa.string(), pytest.param(pa.large_string(), marks=pytest.mark.slow)])
 def test_a_slice_of_texts_is_encoded_alone(folder: Path, kind: pa.DataType) -> None:
     texts = ["before", "", "the ship's old gulls", "", "12 é", "behind"]
     array = pa.array(texts, kind).slice(1, 4)
@@ -213,6 +213,7 @@ def test_ids_are_16_bit_as_long_as_they_fit(folder: Path) -> None:
     assert (len(empty.ids), empty.ids.dtype, empty.text_ends.tolist()) == (0, np.dtype("<u2"), [0])
 
 
+@pytest.mark.slow
 def test_ids_beyond_16_bit_are_those_of_hugging_face_tokenizers(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     table = json.loads((folder / "tokenizer.json").read_text("utf-8"))

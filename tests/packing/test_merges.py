@@ -161,6 +161,7 @@ def test_words_lie_by_count_whatever_their_batches_and_order() -> None:
             assert laid.symbols.tolist() == expected
 
 
+@pytest.mark.slow
 def test_wide_symbols_give_the_same_merges() -> None:
     words = words_of(prose(number) for number in range(9))
     assert learn_merges(laid_words(words, 1 << 16), 400) == learned(words, 400)

@@ -50,9 +50,7 @@ def replace(
             continue
         end = middle + right_bytes
         step = step_of(place, step, step_starts)
-        if place == last_end:  # the pair between the two went with the first; Hugging Face tokenizers looks at it again
-            _touch(BEHIND, left, neighbors, touched, numbers)
-        elif symbols[place - 1] != boundary:
+        if place != last_end and symbols[place - 1] != boundary:  # else what was between two pairs went with the first
             _touch(BEFORE, symbols[place - 1], neighbors, touched, numbers)
             neighbors[BEFORE, symbols[place - 1], LOSS] += weights[step]
         if symbols[end] != boundary:
@@ -72,11 +70,7 @@ def count_neighbors(
     symbols: Symbols, lengths: Int64, step_starts: Int64, weights: Int64, merged: npt.NDArray[Any], new: int,
     neighbors: Int64, touched: Int64, numbers: Int64,
 ) -> None:
-    """Add to GAIN and NUMBER what now stands before and behind the new tokens at `merged`.
-
-    A pair of two of them counts once. One of them and an older token that is spelled the same are one pair, whatever
-    their order, and entered as BEFORE.
-    """
+    """Add to GAIN and NUMBER what stands around the new tokens at `merged`; a pair of two counts once."""
     boundary, step = symbols[0], 0
     for number in range(len(merged)):
         place = np.int64(merged[number])
@@ -88,10 +82,9 @@ def count_neighbors(
             neighbors[BEFORE, symbols[place - 1], NUMBER] += 1
         is_next = number + 1 < len(merged) and merged[number + 1] == end
         if symbols[end] != boundary and not is_next:
-            side = BEFORE if symbols[end] == new else BEHIND
-            _touch(side, symbols[end], neighbors, touched, numbers)
-            neighbors[side, symbols[end], GAIN] += weights[step]
-            neighbors[side, symbols[end], NUMBER] += 1
+            _touch(BEHIND, symbols[end], neighbors, touched, numbers)
+            neighbors[BEHIND, symbols[end], GAIN] += weights[step]
+            neighbors[BEHIND, symbols[end], NUMBER] += 1
 
 
 @inline_kernel
@@ -165,11 +158,10 @@ def list_neighbors(
             positions[neighbors[BEFORE, neighbor, CURSOR]] = place - lengths[neighbor]
             neighbors[BEFORE, neighbor, CURSOR] += 1
         neighbor = symbols[end]
-        side = BEFORE if neighbor == new else BEHIND
         is_next = number + 1 < len(merged) and merged[number + 1] == end
-        if neighbor != boundary and not is_next and neighbors[side, neighbor, CURSOR] >= 0:
-            positions[neighbors[side, neighbor, CURSOR]] = place
-            neighbors[side, neighbor, CURSOR] += 1
+        if neighbor != boundary and not is_next and neighbors[BEHIND, neighbor, CURSOR] >= 0:
+            positions[neighbors[BEHIND, neighbor, CURSOR]] = place
+            neighbors[BEHIND, neighbor, CURSOR] += 1
 
 
 @kernel

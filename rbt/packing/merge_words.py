@@ -63,12 +63,11 @@ def lay_words(
 @kernel
 def count_pairs(
     symbols: Symbols, lengths: Int64, step_starts: Int64, weights: Int64, tracked: Int64, most_bytes: int,
-    only: int, first: int, found: Int64,
+    first: int, found: Int64,
 ) -> tuple[int, int]:
     """Count the pairs that `tracked` lacks, from position `first` on, into `found`: (key + 1, count, positions).
 
-    `only`: the id that one of the two must be, or -1. Returns (position, pairs found), before the end where `found` is
-    half full.
+    Returns (position, pairs found), before the end where `found` is half full.
     """
     boundary = symbols[0]
     used = 0
@@ -82,10 +81,7 @@ def count_pairs(
             continue
         behind = place + lengths[left]
         right = symbols[behind]
-        if (
-            right != boundary and (only < 0 or left == only or right == only)
-            and lengths[left] + lengths[right] <= most_bytes
-        ):
+        if right != boundary and lengths[left] + lengths[right] <= most_bytes:
             key = (np.int64(left) << 32) | np.int64(right)
             row = find(key, found)
             if found[row, 0] == 0 and tracked[find(key, tracked), 0] == 0:

@@ -4,9 +4,12 @@
 
 Always the pair that occurs most, of equal ones that with the smaller (left id, right id); ids are the 256 bytes in the
 order of the code points that spell them, then the merged tokens. That is the rule of Hugging Face tokenizers, with
-counts that cannot overflow, and two things of it that are no part of the idea, but of which merges that are equal to
-its merges depend: two pairs that spell the same token make one id, and where an id comes up again after a pair with
-it was merged, that pair's count goes on from what it was. The later place of a pair that is merged twice counts.
+counts that cannot overflow.
+
+No two merges make tokens that are spelled the same, so every merge has a new id. Every merge is made wherever its pair
+stands, so what happens between the two ends of a token depends on the bytes there alone: a merge across an end would
+have destroyed the token, and of a run like "aaaa", which merges from the left, a token that began in the middle of a
+pair would too. So all places that come to hold the token came to it by the same merges, at the same time.
 
 Only pairs that occur `floor` times or more are followed: of the others there are many, and nearly all stay rare. When
 the most frequent pair of those followed occurs less often than that, the floor goes down and the words are counted
@@ -50,15 +53,14 @@ class PairIndex:
         position = np.uint32 if len(words.symbols) < 1 << 32 else np.int64
         self._positions, self._used = np.empty(SMALLEST, dtype=position), 0
 
-    def follow(self, floor: int, only: int = -1) -> None:
-        """Count the pairs that are not followed yet (those with the id `only`, unless it is -1), and follow those that
-        occur `floor` times or more."""
+    def follow(self, floor: int) -> None:
+        """Count the pairs that are not followed yet, and follow those that occur `floor` times or more."""
         words, place = self._words, 0
         found = np.zeros((SMALLEST, 3), dtype=np.int64)
         while place < len(words.symbols):
             found = _grown(found) if place else found
             place, _ = count_pairs(
-                words.symbols, self._lengths, words.step_starts, words.weights, self._table, self._most_bytes, only,
+                words.symbols, self._lengths, words.step_starts, words.weights, self._table, self._most_bytes,
                 place, found,
             )
         kept = found[(found[:, 0] != 0) & (found[:, 1] >= floor)]
@@ -90,7 +92,7 @@ class PairIndex:
             right, new, floor, self._most_bytes, self._neighbors, self._touched, self._numbers, self._table,
             self._heap, before, self._used,
         )
-        self._pairs += self._entries - before  # at most: an old pair may be queued again
+        self._pairs += self._entries - before
 
     def _make_room(self, pairs: int, positions: int) -> None:
         """Grow what would be too small for so many more; positions of pairs that are gone are given up first."""
@@ -123,13 +125,12 @@ def learn_merges(
     (0: any length). `on_merge` hears of each token as it is made. `words.symbols` is used up.
     """
     spelled = [bytes([byte]) for byte in np.argsort(byte_ids()).tolist()]
-    ids = {token: number for number, token in enumerate(spelled)}
     index = PairIndex(words, max(num_tokens, NUM_BYTES), most_bytes or UNLIMITED)
-    merges: dict[tuple[int, int], None] = {}
+    merges: list[tuple[bytes, bytes]] = []
     lowest = max(1, minimum_frequency)
     floor = max(lowest, int(words.pairs / max(1, num_tokens - NUM_BYTES) * FIRST_SHARE))
     index.follow(floor)
-    while len(ids) < num_tokens:
+    while len(spelled) < num_tokens:
         count, left, right = index.top()
         if count < floor:
             if floor == lowest:
@@ -137,19 +138,12 @@ def learn_merges(
             floor = max(lowest, int(floor * NEXT_SHARE))
             index.follow(floor)
             continue
-        token = spelled[left] + spelled[right]
-        new = ids.setdefault(token, len(ids))
-        is_known = new < len(spelled)
-        merges.pop((left, right), None)
-        merges[left, right] = None
-        index.merge_top(new, UNLIMITED if is_known and floor > lowest else floor)
-        if is_known and floor > lowest:  # pairs with it that were too rare to follow may not be so any more
-            index.follow(floor, only=new)
-        elif not is_known:
-            spelled.append(token)
+        index.merge_top(len(spelled), floor)
+        merges.append((spelled[left], spelled[right]))
+        spelled.append(spelled[left] + spelled[right])
         if on_merge is not None:
-            on_merge(token)
-    return [(spelled[left], spelled[right]) for left, right in merges]
+            on_merge(spelled[-1])
+    return merges
 
 
 def byte_ids() -> Int64:

@@ -55,6 +55,8 @@ def test_v12_urls_and_tokens_of_a_cluster_are_the_same_bytes(cluster: Any, tmp_p
     (folder / "raw").symlink_to(ROOT / "examples" / "raw")
     must(folder, "corpus", "build", "--set", "corpus.part_bytes=4_000")
     must(folder, "bpe", "train", "--vocab-size", "600")
+    must(folder, "bpe", "train", "--vocab-size", "600", "--out", "tokenizer-ray", *on_cluster)
+    assert content(folder / "tokenizer") == content(folder / "tokenizer-ray")
     assert must(folder, "pack", "--out", "local").replace("local", "ray") == must(
         folder, "pack", "--out", "ray", *on_cluster
     )

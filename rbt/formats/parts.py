@@ -95,7 +95,14 @@ def read_batches(path: Path, schema: pa.Schema = document.SCHEMA) -> Iterator[pa
     """The record batches of a file, one in memory at a time."""
     reader = open_file(path, schema)
     for number in range(reader.num_record_batches):
-        yield reader.get_batch(number)
+        try:
+            batch = reader.get_batch(number)
+            batch.validate(full=True)  # kernels trust offsets
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ArtefactError(
+                f"expected rows in batch {number}", path=path, found=str(error), cure="rebuild it"
+            ) from error
+        yield batch
 
 
 def rebatch(batches: Iterable[pa.RecordBatch], text_column: str = "") -> Iterator[pa.RecordBatch]:

@@ -24,7 +24,7 @@ from rbt.manifest import Manifest, read_manifest
 
 KIND, VERSION = "word-counts", 1
 MADE_BY = "rbt bpe count"
-ANY_COUNTS = "part-*.words.arrow"  # pattern of the files
+ANY_COUNTS = "part-*.words.*"  # pattern of the files
 SCHEMA = pa.schema([("word", pa.large_binary()), ("count", pa.int64())])
 BATCH_ROWS, BATCH_BYTES = 1 << 15, 1 << 20  # of a file, so that many files can be read at once
 Int64 = npt.NDArray[np.int64]

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from rbt.config import to_table
 from rbt.engine import Engine
-from rbt.errors import ConfigError
+from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.parts import read_batches
 from rbt.formats.tokenizer import FILES, KIND, LEADING_SPECIALS, VERSION, spell, write_tokenizer
 from rbt.formats.word_counts import SCHEMA, counts_name, open_counts, word_buffers, write_counts
@@ -36,8 +36,9 @@ from rbt.progress import Bar, progress
 from rbt.stage import WORK, exclusive, open_out
 
 log = logging.getLogger(__name__)
-STAGE, STAGE_VERSION = "bpe", 1
+STAGE, STAGE_VERSION = "bpe", 2  # 1 counted pairs in 32 bits
 NUM_SPECIALS = len(LEADING_SPECIALS) + 1  # and <mask>
+LARGEST_VOCAB_SIZE = 1 << 24
 ALL_WORDS = "all-words"  # the merged counts, while they are in use
 
 
@@ -75,7 +76,10 @@ def train_on_counts(
     check_config(config)
     manifests = [open_counts(folder) for folder in folders]
     count.check_distinct_parts(manifests, folders)
-    inputs = {f"counts {number}": manifest.fingerprint for number, manifest in enumerate(manifests)}
+    for folder, counted in zip(folders, manifests, strict=True):
+        check_files(folder, counted)
+    fingerprints = sorted(manifest.fingerprint for manifest in manifests)  # whatever their order
+    inputs = {f"counts {number}": fingerprint for number, fingerprint in enumerate(fingerprints)}
     identity = _identity(config, inputs)
     with exclusive(out, KIND):
         if (manifest := _open(out, identity, replace)) is not None:
@@ -87,11 +91,23 @@ def train_on_counts(
         return _train(WordFiles(paths, ledger), out, identity, config, memory_bytes)
 
 
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise ArtefactError where a file of word counts is damaged: a wrong count would be believed."""
+    for record in manifest.files:
+        if damage := record.damage(folder):
+            raise ArtefactError(
+                "expected the file as it was written", path=folder / record.path, found=damage,
+                cure="run `rbt bpe count --replace`",
+            )
+
+
 def check_config(config: BpeConfig) -> None:
     """Raise ConfigError where a value of [bpe] cannot be used."""
     smallest = NUM_SPECIALS + NUM_BYTES + 1
     if config.vocab_size < smallest:
         raise ConfigError(f"[bpe] vocab_size: expected at least {smallest}", found=str(config.vocab_size))
+    if config.vocab_size > LARGEST_VOCAB_SIZE:
+        raise ConfigError(f"[bpe] vocab_size: expected at most {LARGEST_VOCAB_SIZE}", found=str(config.vocab_size))
     for key in ("minimum_frequency", "maximum_token_bytes", "minimum_word_count"):
         if getattr(config, key) < 0:
             raise ConfigError(f"[bpe] {key}: expected 0 or more", found=str(getattr(config, key)))
@@ -127,6 +143,8 @@ def learn(
 ) -> tuple[list[tuple[bytes, bytes]], int]:
     """(merges, distinct words) of files of word counts. `scratch`: a file for the words of all, gone at the end."""
     merged = paths[0] if len(paths) == 1 else scratch
+    for stale in scratch.parent.glob(f"{scratch.name}*"):  # of a run that was killed
+        stale.unlink()
     try:
         if len(paths) > 1:
             scratch.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +155,7 @@ def learn(
         with progress("learn merges", num_tokens - NUM_BYTES, "merge") as bar:
 
             def show(token: bytes) -> None:
-                bar.set_postfix_str(token.decode("utf-8", "replace").strip("\n"), refresh=False)
+                bar.set_postfix_str(repr(token.decode("utf-8", "replace"))[1:-1], refresh=False)
                 bar.update()
 
             merges = learn_merges(

@@ -47,8 +47,6 @@ def count_corpus(
             ledger.merge(receipt.ledger)
         ledger.chain([STAGE])
         records = tuple(record for receipt in receipts for record in receipt.files)
-        for path in set(out.glob(ANY_COUNTS)) - {out / record.path for record in records}:
-            path.unlink()
         facts = {"parts": [dict(receipt.result) for receipt in receipts]}
         return write_manifest(out, changed(identity, files=records, facts=facts, ledger=ledger))
 
@@ -77,6 +75,8 @@ def count_parts(
     )
     for part, receipt in zip(corpus.parts(), done, strict=True):
         _check_amount(part, receipt.result)
+    for stale in set(folder.glob(ANY_COUNTS)) - {folder / receipt.result["path"] for receipt in done}:
+        stale.unlink()  # of another corpus, or of a task that was killed
     return done
 
 

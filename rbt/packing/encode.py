@@ -46,6 +46,7 @@ UInt64 = npt.NDArray[np.uint64]
 Int64 = npt.NDArray[np.int64]
 SMALLEST_SLOTS, MOST_SLOTS = 1 << 16, 1 << 20  # of the table of words: 24 MB at most
 SMALLEST_ARENA = 1 << 17  # bytes, of words of more than 15
+SMALLEST_SCRATCH = 1 << 12  # bytes of a word that can be merged; made larger for one that is longer
 LONGEST_KEPT = 64  # bytes of a word that the table takes: longer ones do not come back
 _COUNT = np.uint64(0xFF)
 _SHIFT = np.uint64(8)
@@ -59,10 +60,12 @@ def encode_texts(
 ) -> tuple[int, int]:
     """Encode the texts data[edges[i]:edges[i + 1]], from byte `place` of text `text` on, behind used[3] tokens.
 
-    `used`, int64 (4,): words of the table, bytes of the arena, ids of `pieces`, tokens written. `ids` and `ends` (byte
+    `used`, int64 (5,): words of the table, bytes of the arena, ids of `pieces`, tokens written, and the bytes of a word
+    for which `scratch` has no room, where that is why it returns. `ids` and `ends` (byte
     behind each token, from the start of its text) have room for a token a byte; text_ends[i] is behind text i.
     Where `grows`, returns (text, place) of the first word that a full table lacks; (number of texts, 0) at the end.
     """
+    used[4] = 0
     most = np.int64(len(slots) * FULLEST)
     while text < len(edges) - 1:
         first: Any = np.int64(edges[text])
@@ -70,6 +73,9 @@ def encode_texts(
         while place < stop:
             end = word_end(data, place, stop, pages, classes)
             size = end - place
+            if size > scratch.shape[1]:
+                used[4] = size
+                return text, place
             slot: Any = np.int64(-1)
             if size <= INLINE_BYTES:
                 low, high = short_key(data, place, end)
@@ -138,15 +144,13 @@ class Encoder:
         self._slots = np.zeros((SMALLEST_SLOTS, 3), dtype=np.uint64)
         self._arena = np.empty(SMALLEST_ARENA, dtype=np.uint8)
         self._pieces = np.empty(2 * SMALLEST_SLOTS, dtype=self.dtype)
-        self._used = np.zeros(4, dtype=np.int64)
+        self._used = np.zeros(5, dtype=np.int64)
+        self._make_scratch(SMALLEST_SCRATCH)
 
     def encode(self, texts: pa.Array) -> Encoded:
         """Encode a string array without nulls."""
         data, edges = string_buffers(texts)
         size = int(edges[-1] - edges[0])
-        longest = int(np.diff(edges).max(initial=0))
-        scratch = np.empty((SCRATCH_ROWS, longest), dtype=np.int64)
-        heap = np.empty((3 * longest, 2), dtype=np.int64)
         ids, ends = np.empty(size, dtype=self.dtype), np.empty(size, dtype=np.int64)
         text_ends = np.empty(len(texts), dtype=np.int64)
         self._used[3] = 0
@@ -154,14 +158,21 @@ class Encoder:
         while True:
             text, place = encode_texts(
                 data, edges, text, place, *character_classes(), self._byte_ids, self._pairs, self._lengths,
-                self._slots, self._arena, self._pieces, self._used, len(self._slots) < MOST_SLOTS, scratch, heap,
-                ids, ends, text_ends,
+                self._slots, self._arena, self._pieces, self._used, len(self._slots) < MOST_SLOTS, self._scratch,
+                self._heap, ids, ends, text_ends,
             )
             if text == len(texts):
                 break
-            self._grow()
+            if self._used[4]:
+                self._make_scratch(int(self._used[4]))
+            else:
+                self._grow()
         count = int(self._used[3])
         return Encoded(ids[:count], ends[:count], text_ends)
+
+    def _make_scratch(self, word_bytes: int) -> None:
+        self._scratch = np.empty((SCRATCH_ROWS, word_bytes), dtype=np.int64)
+        self._heap = np.empty((3 * word_bytes, 2), dtype=np.int64)
 
     def _grow(self) -> None:
         slots = np.zeros((2 * len(self._slots), 3), dtype=np.uint64)

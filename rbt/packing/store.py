@@ -138,6 +138,12 @@ def _encode_batch(
     text_ends = encoded.text_ends.tolist()
     for place, (id, source, size) in enumerate(zip(ids, sources, sizes, strict=True)):
         tokens = slice(text_ends[place - 1] if place else 0, text_ends[place])
+        stands_for = int(encoded.byte_ends[tokens.stop - 1]) if tokens.stop > tokens.start else 0
+        if stands_for != size:
+            raise ArtefactError(
+                f"expected the tokens of document {id!r} to stand for its {size} bytes", found=f"{stands_for} bytes",
+                cure="the tokenizer is damaged: train it again",
+            )
         split = SPLITS[int(validation[place])]
         sentences = sentence_ends(texts[place], languages[place], encoded.byte_ends[tokens])
         gathered[split].add(id, encoded.ids[tokens], sentences, size)

@@ -16,7 +16,7 @@ from rbt.formats.word_counts import BATCH_BYTES, SCHEMA, write_counts
 
 BYTES_A_RUN = 6 * BATCH_BYTES  # a batch as it is read, what is left of the one before, and their sums
 RUN = ".run.arrow"  # end of the names of files that go when a task ends
-FEWEST_RUNS = 8  # merged at once, however little memory there is
+FEWEST_RUNS, MOST_RUNS = 8, 256  # merged at once, whatever the memory: each is an open file
 
 
 class _Run:
@@ -68,7 +68,7 @@ def merge_runs(paths: Sequence[Path], memory_bytes: int, scratch: Path) -> Itera
 
     Files that are too many for the memory are merged in several passes, through files named after `scratch`.
     """
-    most = max(FEWEST_RUNS, memory_bytes // BYTES_A_RUN)
+    most = min(max(FEWEST_RUNS, memory_bytes // BYTES_A_RUN), MOST_RUNS)
     waiting, made = list(paths), list[Path]()
     try:
         while len(waiting) > most:

@@ -181,7 +181,7 @@ def test_pairs_are_counted_as_by_a_counter(rows: int) -> None:
     stops = place = 0
     while place < len(laid.symbols):
         place, _ = count_pairs(
-            laid.symbols, lengths, laid.step_starts, laid.weights, tracked, 9, -1, place, found
+            laid.symbols, lengths, laid.step_starts, laid.weights, tracked, 9, place, found
         )
         if place < len(laid.symbols):
             larger = np.zeros((2 * len(found), 3), dtype=np.int64)

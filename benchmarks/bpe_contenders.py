@@ -44,7 +44,8 @@ def by_rbt(job: Job, clock: Clock) -> dict[str, Any]:
     corpus = _overflow_corpus(job) if "copies" in job else Path(job["corpus"])
     out = Path(job["work"]) / "tokenizer"
     with clock:
-        train_bpe(corpus, out, BpeConfig(job["vocab"] + NUM_SPECIALS), LocalEngine(1), memory_bytes=MEMORY_BYTES, replace=False)
+        config = BpeConfig(job["vocab"] + NUM_SPECIALS)
+        train_bpe(corpus, out, config, LocalEngine(1), memory_bytes=MEMORY_BYTES, replace=False)
     lines = (out / "merges.txt").read_text("utf-8").splitlines()[1:]
     merges = [[unspell(side).hex() for side in line.split(" ")] for line in lines]
     return {"tokens": _distinct([left + right for left, right in merges]), "merges": merges}

@@ -81,7 +81,8 @@ def print_packing(contest: Contest, names: list[str], documents: Documents, fold
         fields[name] = {"documents": str(path), "corpus": str(write_corpus(folder / name / "corpus", part.items()))}
     tokenizer = folder / "tokenizer"
     train_bpe(
-        Path(fields["timed"]["corpus"]), tokenizer, BpeConfig(), LocalEngine(1), memory_bytes=MEMORY_BYTES, replace=False
+        Path(fields["timed"]["corpus"]), tokenizer, BpeConfig(), LocalEngine(1), memory_bytes=MEMORY_BYTES,
+        replace=False,
     )
     shared = {"tokenizer": str(tokenizer), "max_tokens": MAX_TOKENS}
     reference, own = reference_ids(tokenizer, documents), 0.0

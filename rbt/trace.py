@@ -138,9 +138,12 @@ def _read_tables(path: Path) -> dict[str, Any]:
         raise ArtefactError(
             "expected the configuration of a run", path=path, found="none", cure="run `rbt pretrain`"
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ArtefactError("expected the configuration of a run", path=path, found=str(error)) from error
-    if not {"index", "fingerprint", "rows"} <= tables.get("packed", {}).keys():
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ArtefactError(
+            "expected the configuration of a run", path=path, found=str(error), cure="it is as damaged as the run"
+        ) from error
+    packed = tables.get("packed")
+    if not isinstance(packed, dict) or not {"index", "fingerprint", "rows"} <= packed.keys():
         raise ArtefactError("expected the configuration of a run", path=path, found="no [packed] with its index")
     return tables
 

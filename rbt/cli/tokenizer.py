@@ -30,13 +30,14 @@ def bpe() -> None:
 @click.option("--out", type=FOLDER, default="tokenizer", show_default=True, help="Folder of the tokenizer.")
 @click.option("--vocab-size", type=int, help="Ids in all [default: the recipe's, 50265].")
 @click.option("--minimum-frequency", type=int, help="Of a pair that is merged [default: the recipe's, 0].")
+@click.option("--maximum-token-bytes", type=int, help="Of a token; 0 = no limit [default: the recipe's, 0].")
 @click.option("--memory", type=MEMORY, default="1GB", show_default=True, help=MEMORY_HELP)
 @work_options
 @common
 def train(
     folder: Path, counts: tuple[Path, ...], gpt2: Path | None, dictionary: Path | None, out: Path,
-    vocab_size: int | None, minimum_frequency: int | None, memory: int, engine: str, address: str, workers: int,
-    replace: bool, recipe: Recipe, quiet: bool,
+    vocab_size: int | None, minimum_frequency: int | None, maximum_token_bytes: int | None, memory: int, engine: str,
+    address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,
 ) -> None:
     """Train a byte-level BPE in the RoBERTa layout on a corpus, or on the words of several.
 
@@ -53,12 +54,20 @@ def train(
         raise ConfigError("--dictionary: expected --gpt2 FOLDER beside it", found="none")
     if gpt2 is not None and counts:
         raise ConfigError("expected one of --gpt2 and --counts", found="both")
+    if gpt2 is not None and (vocab_size or minimum_frequency or maximum_token_bytes):
+        raise ConfigError("--gpt2: expected no option that shapes merges", found="one; GPT-2's are as they are")
+    source = click.get_current_context().get_parameter_source("folder")
+    if (gpt2 is not None or counts) and source == click.core.ParameterSource.COMMANDLINE:
+        raise ConfigError("expected one of --corpus, --counts and --gpt2", found="--corpus and another")
     if gpt2 is not None:
         from rbt.packing.gpt2 import import_gpt2
 
         say(quiet, *_summary(out, import_gpt2(gpt2, out, dictionary, replace=replace)))
         return
-    recipe = override(recipe, "bpe", vocab_size=vocab_size, minimum_frequency=minimum_frequency)
+    recipe = override(
+        recipe, "bpe", vocab_size=vocab_size, minimum_frequency=minimum_frequency,
+        maximum_token_bytes=maximum_token_bytes,
+    )
     config = recipe.section("bpe", BpeConfig)
     if counts:
         manifest = train_on_counts(counts, out, config, memory_bytes=memory, replace=replace)
@@ -71,7 +80,7 @@ def train(
 def _summary(out: Path, manifest: Manifest) -> list[str]:
     facts = manifest.facts
     learned = ""
-    if "bytes" in facts:
+    if "distinct_words" in facts:
         learned = f" learned from {facts['bytes']:,} bytes, {facts['distinct_words']:,} different words"
     return [f"{out}: {facts['vocab_size']:,} ids, {facts['merges']:,} merges{learned}"]
 

@@ -219,6 +219,13 @@ def open_index(folder: Path, split: str) -> Index:
         IndexPart(store.part(stem), open_array(folder / f"{stem}.blocks.npy"), open_array(folder / f"{stem}.rows.npy"))
         for stem in store.stems(split)
     )
+    for part in parts:
+        if len(part.rows) == 0 or part.rows[0] != 0 or part.rows[-1] != len(part.blocks):
+            raise ArtefactError(
+                f"expected row offsets ascending from 0 to {len(part.blocks)}", path=folder / f"{part.tokens.stem}.rows.npy",
+                found=str(part.rows[[0, -1]].tolist() if len(part.rows) else "none"),
+                cure=f"run `{MADE_BY} --replace`",
+            )
     rows = np.cumsum([0, *(len(part.rows) - 1 for part in parts)], dtype=np.int64)
     blocks = np.cumsum([0, *(len(part.blocks) for part in parts)], dtype=np.int64)
     return Index(manifest, store.vocab_size, parts, rows, blocks)

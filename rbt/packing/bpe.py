@@ -154,8 +154,9 @@ def learn(
         laid = lay_out(lambda: _read(merged, config.minimum_word_count), byte_ids(), num_tokens)
         with progress("learn merges", num_tokens - NUM_BYTES, "merge") as bar:
 
-            def show(token: bytes) -> None:
-                bar.set_postfix_str(repr(token.decode("utf-8", "replace"))[1:-1], refresh=False)
+            def show(left: bytes, right: bytes) -> None:
+                spelled = (repr(token.decode("utf-8", "replace")) for token in (left, right))
+                bar.set_postfix_str(" + ".join(spelled), refresh=False)
                 bar.update()
 
             merges = learn_merges(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rbt.errors import ConfigError
+from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.block_documents import block_spans, document_ids, document_span, span_documents
 from rbt.formats.blocks import Index, IndexPart, Int64, block_ids, open_index, separator_positions
 from rbt.formats.tokenizer import LEADING_SPECIALS, read_vocab, unspell
@@ -40,6 +40,9 @@ class BlockSentence:
     text: str
 
 
+DAMAGED = "`rbt verify` says what is damaged; `rbt pack --replace` makes it anew"
+
+
 def explain_block(folder: Path, split: str, number: int, width: int) -> list[str]:
     """Lines on block `number` (from 0, over all parts) of a split of the index in `folder`, at most `width` where cut.
 
@@ -53,8 +56,15 @@ def explain_block(folder: Path, split: str, number: int, width: int) -> list[str
         )
     place = int(np.searchsorted(index.first_block, number, side="right")) - 1
     part, local = index.parts[place], number - int(index.first_block[place])
-    vocab = spelled(folder.parent)
-    ids = block_ids(part.tokens, part.blocks[local], separator_of(index))
+    vocab, block = spelled(folder.parent), part.blocks[local]
+    spans = np.asarray(block[: len(block) // 2 * 2]).reshape(-1, 2)
+    if (spans[:, 0] >= spans[:, 1]).any() or spans.min() < 0 or spans.max() > len(part.tokens.tokens):
+        raise ArtefactError(
+            f"expected block {number} inside the part's tokens", path=folder, found=str(block.tolist()), cure=DAMAGED
+        )
+    ids = block_ids(part.tokens, block, separator_of(index))
+    if int(ids.max()) >= len(vocab):
+        raise ArtefactError(f"expected ids below {len(vocab)}", path=folder, found=str(int(ids.max())), cure=DAMAGED)
     return [
         *_header(index, folder.name, split, place, local, len(ids)), "",
         *_text_lines(folder.parent / "tokens", part, local, separator_of(index), vocab), "",

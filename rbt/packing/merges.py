@@ -37,7 +37,7 @@ RIGHT = (1 << 32) - 1
 GROWTH, COMPACTED = 1.5, 0.75
 FIRST_SHARE = 1 / 32  # the first floor is this share of the mean count of as many pairs as merges are wanted
 NEXT_SHARE = 1 / 8  # of the floor before
-OnMerge = Callable[[bytes], object]
+OnMerge = Callable[[bytes, bytes], object]
 
 
 class PairIndex:
@@ -122,7 +122,7 @@ def learn_merges(
     """Merges until there are `num_tokens` tokens with the 256 bytes, or no pair is left.
 
     A pair that occurs less often than `minimum_frequency` is not merged, nor one that would be longer than `most_bytes`
-    (0: any length). `on_merge` hears of each token as it is made. `words.symbols` is used up.
+    (0: any length). `on_merge` hears of each pair as it is merged. `words.symbols` is used up.
     """
     spelled = [bytes([byte]) for byte in np.argsort(byte_ids()).tolist()]
     index = PairIndex(words, max(num_tokens, NUM_BYTES), most_bytes or UNLIMITED)
@@ -142,7 +142,7 @@ def learn_merges(
         merges.append((spelled[left], spelled[right]))
         spelled.append(spelled[left] + spelled[right])
         if on_merge is not None:
-            on_merge(spelled[-1])
+            on_merge(*merges[-1])
     return merges
 
 

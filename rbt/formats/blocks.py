@@ -220,12 +220,22 @@ def open_index(folder: Path, split: str) -> Index:
         for stem in store.stems(split)
     )
     for part in parts:
-        if len(part.rows) == 0 or part.rows[0] != 0 or part.rows[-1] != len(part.blocks):
-            raise ArtefactError(
-                f"expected row offsets ascending from 0 to {len(part.blocks)}", path=folder / f"{part.tokens.stem}.rows.npy",
-                found=str(part.rows[[0, -1]].tolist() if len(part.rows) else "none"),
-                cure=f"run `{MADE_BY} --replace`",
-            )
+        _check_shapes(folder, part)
     rows = np.cumsum([0, *(len(part.rows) - 1 for part in parts)], dtype=np.int64)
     blocks = np.cumsum([0, *(len(part.blocks) for part in parts)], dtype=np.int64)
     return Index(manifest, store.vocab_size, parts, rows, blocks)
+
+
+def _check_shapes(folder: Path, part: IndexPart) -> None:
+    """Raise ArtefactError where the arrays of a part cannot be those of an index; `check_index` reads them all."""
+    blocks, rows, stem = part.blocks, part.rows, part.tokens.stem
+    if blocks.ndim != 2 or blocks.shape[1] not in (2, 5):
+        raise ArtefactError(
+            "expected blocks of shape (n, 2) or (n, 5)", path=folder / f"{stem}.blocks.npy", found=str(blocks.shape),
+            cure=f"run `{MADE_BY} --replace`",
+        )
+    if rows.ndim != 1 or len(rows) == 0 or rows[0] != 0 or rows[-1] != len(blocks):
+        raise ArtefactError(
+            f"expected row offsets ascending from 0 to {len(blocks)}", path=folder / f"{stem}.rows.npy",
+            found=str(rows.ravel()[[0, -1]].tolist() if rows.size else "none"), cure=f"run `{MADE_BY} --replace`",
+        )

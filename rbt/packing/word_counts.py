@@ -101,11 +101,11 @@ class WordCounter:
             )
             if text == len(texts):
                 return None
-            if not self._grow(int(edges[text + 1]) - place):
+            if not self._grow(word_end(data, place, int(edges[text + 1]), *character_classes()) - place):
                 return text, place
 
-    def _grow(self, longest: int) -> bool:
-        """Make the table larger, for a word of up to `longest` bytes; False where there is no room for more words.
+    def _grow(self, word_bytes: int) -> bool:
+        """Make the table larger, for a word of `word_bytes` bytes; False where there is no room for more words.
 
         An empty table always takes the next word, however long.
         """
@@ -116,7 +116,7 @@ class WordCounter:
             move_slots(self._slots, larger)
             self._slots = larger
             return True
-        size = max(2 * len(self._arena), int(self._used[1]) + LENGTH_BYTES + longest)
+        size = max(2 * len(self._arena), int(self._used[1]) + LENGTH_BYTES + word_bytes)
         if size > self._most_bytes and len(self):
             return False
         self._arena = np.concatenate([self._arena[: self._used[1]], np.empty(size - int(self._used[1]), np.uint8)])

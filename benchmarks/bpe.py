@@ -20,7 +20,6 @@ first (text_corpus.py); the run says what it was. --generated adds a table on ge
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,10 +27,8 @@ from typing import Any
 
 from bpe_contenders import CONTENDERS
 from bpe_scale_corpus import batches
-from contest import Contest, Job, Measured, describe_versions
+from contest import Contest, Job, Measured
 from text_corpus import DATA, Documents, describe, read_texts, size_of, write_corpus, write_parquet
-
-from rbt.engine import available_cores
 
 REFERENCE = "tokenizers"
 WARM_MEGABYTES, WARM_VOCABULARY = 0.3, 1000
@@ -144,13 +141,7 @@ def main() -> None:
     """Print the tables."""
     options = parse_options()
     contest = Contest(Path(__file__).with_name("bpe_contenders.py"), options.peer_python, options.work)
-    versions = contest.versions()
-    wanted = [name for name in CONTENDERS if not options.only or name in options.only]
-    names = [name for name in wanted if "error" not in versions[name]]
-    print(f"One of {available_cores()} cores, {platform.machine()}; medians of {options.runs}. "
-          + describe_versions({name: versions[name] for name in names}))
-    for name in set(wanted) - set(names):
-        print(f"not installed: {name}: {versions[name]['error']}")
+    names = contest.introduce(list(CONTENDERS), options.only, options.runs)
     own_text = file_documents(options.path, options.megabytes) if options.path else None
     with TemporaryDirectory(dir=options.work) as folder:
         documents = own_text or read_texts(options.data, options.megabytes)

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,17 @@ class Contest:
                 if self.python(name) == python:
                     found[name] = packages if "error" in packages else {"Python": facts["python"], **packages}
         return found
+
+    def introduce(self, contenders: Sequence[str], only: Sequence[str] | None, runs: int) -> list[str]:
+        """The contenders that are wanted and installed; says the machine, versions, and what is not installed."""
+        versions = self.versions()
+        wanted = [name for name in contenders if not only or name in only]
+        names = [name for name in wanted if "error" not in versions[name]]
+        print(f"One of {os.cpu_count()} cores, {platform.machine()}; medians of {runs}. "
+              + describe_versions({name: versions[name] for name in names}))
+        for name in set(wanted) - set(names):
+            print(f"not installed: {name}: {versions[name]['error']}")
+        return names
 
     def measure(self, name: str, timed: Job, *, warm: Job | None = None, runs: int = 3) -> Measured:
         """Run a contender so many times, each in a new process and in empty folders. `warm`: None for no warm run."""

@@ -15,18 +15,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from contest import Contest, Job, Measured, describe_versions
+from contest import Contest, Job, Measured
 from encode_contenders import CONTENDERS
 from text_corpus import DATA, ENGLISH, Documents, describe, read_texts, size_of, write_parquet
 
-from rbt.engine import available_cores
 from rbt.formats.tokenizer import write_tokenizer
 
 REFERENCE = "tokenizers"
@@ -120,13 +118,7 @@ def main() -> None:
     """Print the tables."""
     options = parse_options()
     contest = Contest(Path(__file__).with_name("encode_contenders.py"), options.peer_python, options.work)
-    versions = contest.versions()
-    wanted = [name for name in CONTENDERS if not options.only or name in options.only]
-    names = [name for name in wanted if "error" not in versions[name]]
-    print(f"One of {available_cores()} cores, {platform.machine()}; medians of {options.runs}. "
-          + describe_versions({name: versions[name] for name in names}))
-    for name in set(wanted) - set(names):
-        print(f"not installed: {name}: {versions[name]['error']}")
+    names = contest.introduce(list(CONTENDERS), options.only, options.runs)
     with TemporaryDirectory(dir=options.work) as folder:
         for label, kinds in (("english", ENGLISH), ("others", ("other languages",))):
             documents = read_texts(options.data, options.megabytes, kinds)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -26,12 +25,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from contest import Contest, Measured, describe_versions
+from contest import Contest, Measured
 from pack_contenders import CONTENDERS
 from text_corpus import DATA, Documents, describe, read_texts, size_of, write_corpus, write_parquet
 from tokenizers import Tokenizer
 
-from rbt.engine import LocalEngine, available_cores
+from rbt.engine import LocalEngine
 from rbt.formats.blocks import block_lengths
 from rbt.formats.tokens import TokenPart
 from rbt.packing.bpe import train_bpe
@@ -152,13 +151,7 @@ def main() -> None:
     """Print the tables."""
     options = parse_options()
     contest = Contest(Path(__file__).with_name("pack_contenders.py"), options.peer_python, options.work)
-    versions = contest.versions()
-    wanted = [name for name in CONTENDERS if not options.only or name in options.only]
-    names = [name for name in wanted if "error" not in versions[name]]
-    print(f"One of {available_cores()} cores, {platform.machine()}; medians of {options.runs}. "
-          + describe_versions({name: versions[name] for name in names}))
-    for name in set(wanted) - set(names):
-        print(f"not installed: {name}: {versions[name]['error']}")
+    names = contest.introduce(list(CONTENDERS), options.only, options.runs)
     if not options.packers:
         with TemporaryDirectory(dir=options.work) as folder:
             documents = read_texts(options.data, options.megabytes)

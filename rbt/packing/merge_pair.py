@@ -42,7 +42,7 @@ def replace(
     """
     boundary, dead = symbols[0], symbols[0] - 1
     left_bytes, right_bytes = lengths[left], lengths[right]
-    count, step, last_end = 0, 0, -1
+    count, step = 0, 0
     for number in range(len(listed)):
         place = np.int64(listed[number])
         middle = place + left_bytes
@@ -50,7 +50,7 @@ def replace(
             continue
         end = middle + right_bytes
         step = step_of(place, step, step_starts)
-        if place != last_end and symbols[place - 1] != boundary:  # else what was between two pairs went with the first
+        if symbols[place - 1] != boundary:  # a new token there makes a pair that no table has yet: its loss is no loss
             _touch(BEFORE, symbols[place - 1], neighbors, touched, numbers)
             neighbors[BEFORE, symbols[place - 1], LOSS] += weights[step]
         if symbols[end] != boundary:
@@ -61,7 +61,6 @@ def replace(
         symbols[place] = symbols[end - 1] = new
         listed[count] = place
         count += 1
-        last_end = end
     return count
 
 

@@ -130,7 +130,8 @@ def read_manifest(folder: Path, kind: str, version: int, made_by: str) -> Manife
         raise ArtefactError(
             f"expected a {kind} of format version {version}", path=folder,
             found=f"{manifest.kind} of format version {manifest.format_version}",
-            cure=f"run `{made_by}` of this version into another --out" if manifest.kind == kind else "",
+            cure=f"run `{made_by}` of this version into another --out" if manifest.kind == kind
+            else f"name the folder that `{made_by}` wrote",
         )
     return manifest
 

@@ -25,6 +25,7 @@ from rbt.formats.block_documents import (
     document_ids,
     document_span,
     find_document,
+    read_block,
 )
 from rbt.formats.blocks import TOKENS_FOLDER, Index, Int64, open_index
 from rbt.formats.tokens import SPLITS, open_tokens
@@ -181,7 +182,7 @@ def _part_reads(traced: Traced, place: int, positions: Int64, epochs: Int64, row
     for position, epoch, row in zip(positions.tolist(), epochs.tolist(), rows.tolist(), strict=True):
         part, first, last, number = traced.index.locate(row)
         for local in range(first, last):
-            documents = block_documents(part.tokens, part.blocks[local])
+            documents = block_documents(part.tokens, read_block(traced.folder, part, local))
             found.append((position, epoch, row, number + local - first, documents))
     numbers = np.array(sorted({number for *_, documents in found for number in documents}), dtype=np.int64)
     stem = traced.index.parts[place].tokens.stem

@@ -290,6 +290,18 @@ def test_a_part_with_ids_of_another_is_an_error(packed: Path, tmp_path: Path) ->
         trace_step(run, 1)
 
 
+def test_a_step_with_a_block_of_no_tokens_is_an_error(packed: Path, tmp_path: Path) -> None:
+    shutil.copytree(packed, tmp_path / "packed")
+    path = tmp_path / "packed" / f"full-sentences-{MAX_TOKENS}" / "train-00000.blocks.npy"
+    for wrong in ([5, 5], [0, 1 << 40], [-1, 4]):
+        blocks = np.load(path)
+        blocks[2] = wrong
+        np.save(path, blocks)
+        run = traced(tmp_path / "packed", "full-sentences", batch=100)
+        with pytest.raises(ArtefactError, match=r"blocks.npy: expected block 2 of the part inside its .*`rbt verify`"):
+            trace_step(run, 1)
+
+
 def test_tracing_imports_no_torch() -> None:
     program = "import sys; sys.modules['torch'] = None; import rbt.trace, rbt.cli.trace"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

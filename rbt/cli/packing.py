@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from rbt.cli.options import FOLDER, RbtGroup, alone, common, override, say, work_options
-from rbt.cli.views import SPLITS, IndexFormat, explaining
+from rbt.cli.views import FORMATS, SPLITS, IndexFormat, explaining
 from rbt.config import Recipe
 
 if TYPE_CHECKING:
     from rbt.manifest import Manifest
-
-# = rbt.packing.packers.PACKERS, which is not imported for --help
-FORMATS = ("full-sentences", "doc-sentences", "segment-pair", "sentence-pair")
 
 
 @click.group(
@@ -33,7 +30,7 @@ FORMATS = ("full-sentences", "doc-sentences", "segment-pair", "sentence-pair")
 @click.option("--split", type=click.Choice(SPLITS), help="With --explain: where block N is [default: train].")
 @alone
 @common
-@explaining(FORMATS)
+@explaining
 def pack(
     folder: Path, tokenizer: Path, out: Path, format_name: str | None, max_tokens: int | None, seed: int | None,
     engine: str, address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from rbt.cli.options import FOLDER, MEMORY, RbtGroup, common, override, say, work_options
 from rbt.config import Recipe
@@ -14,6 +16,7 @@ from rbt.errors import ConfigError
 if TYPE_CHECKING:
     from rbt.manifest import Manifest
 
+TEXT_OPTIONS = ("folder", "engine", "address", "workers")  # of `rbt bpe train` on a corpus
 MEMORY_HELP = "Of a worker that counts; beyond it, counts go to disk."
 
 
@@ -56,9 +59,10 @@ def train(
         raise ConfigError("expected one of --gpt2 and --counts", found="both")
     if gpt2 is not None and (vocab_size or minimum_frequency or maximum_token_bytes):
         raise ConfigError("--gpt2: expected no option that shapes merges", found="one; GPT-2's are as they are")
-    source = click.get_current_context().get_parameter_source("folder")
-    if (gpt2 is not None or counts) and source == click.core.ParameterSource.COMMANDLINE:
-        raise ConfigError("expected one of --corpus, --counts and --gpt2", found="--corpus and another")
+    if gpt2 is not None:
+        _refuse_given((*TEXT_OPTIONS, "memory"), "--gpt2")
+    if counts:
+        _refuse_given(TEXT_OPTIONS, "--counts")
     if gpt2 is not None:
         from rbt.packing.gpt2 import import_gpt2
 
@@ -75,6 +79,15 @@ def train(
         workers_of = make_engine(engine, workers, address, out)
         manifest = train_bpe(folder, out, config, workers_of, memory_bytes=memory, replace=replace)
     say(quiet, *_summary(out, manifest))
+
+
+def _refuse_given(names: Sequence[str], beside: str) -> None:
+    """Raise ConfigError where an option is given that means nothing `beside` another."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        is_given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if is_given and parameter.name in names:
+            raise ConfigError(f"{beside}: expected no {parameter.opts[0]} beside it, which is for text")
 
 
 def _summary(out: Path, manifest: Manifest) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rbt.cli.options import FOLDER, common, override
+from rbt.cli.views import FORMATS, IndexFormat
 from rbt.config import Recipe
 from rbt.errors import ConfigError
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+
 @click.command(epilog="Example: rbt trace --run run --step 1000")
 @click.option("--step", type=click.IntRange(1), metavar="N", help="Show what step N reads; the first step is 1.")
 @click.option("--document", "document_id", metavar="ID", help="Show which steps read this document.")
 @click.option("--run", type=FOLDER, metavar="RUN", help="Take order and index from a run's config.toml.")
 @click.option("--packed", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
-@click.option("--format", "format_name", help="A format or an index's folder [default: the recipe's].")
+@click.option(
+    "--format", "format_name", type=IndexFormat(FORMATS), help="Or an index's folder [default: the recipe's]."
+)
 @click.option("--seed", type=int, help="Of the order [default: the recipe's].")
 @click.option("--global-batch", type=click.IntRange(1), help="Rows a step [default: the recipe's].")
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Lines of a table; 0 = all.")

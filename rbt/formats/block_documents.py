@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rbt.errors import ArtefactError
-from rbt.formats.blocks import Int64
+from rbt.formats.blocks import IndexPart, Int64
 from rbt.formats.document import ID_SCHEMA
 from rbt.formats.parts import read_batches
 from rbt.formats.tokens import TokenPart, TokenStore, part_files
 
 PAIR_COLUMNS = 5  # a_start, a_end, b_start, b_end, is_next
+DAMAGED = "`rbt verify` says what is damaged; `rbt pack --replace` makes it anew"
 SCANNED_BLOCKS = 1 << 20  # at a time, so that a part of any size needs little memory
 
 
@@ -38,6 +39,21 @@ def block_spans(block: Int64) -> list[tuple[int, int]]:
     """[start, end) of the tokens of one line of blocks.npy: one span, or those of A and B of a pair."""
     spans = [(int(block[0]), int(block[1]))]
     return [*spans, (int(block[2]), int(block[3]))] if len(block) == PAIR_COLUMNS else spans
+
+
+def read_block(folder: Path, part: IndexPart, local: int) -> Int64:
+    """Line `local` of a part's blocks, of the index in `folder`.
+
+    Raises ArtefactError where it names no tokens or some that the part does not have: whoever reads a block or two
+    has not checked the index.
+    """
+    block: Int64 = part.blocks[local]
+    if not all(0 <= start < end <= len(part.tokens.tokens) for start, end in block_spans(block)):
+        raise ArtefactError(
+            f"expected block {local:,} of the part inside its {len(part.tokens.tokens):,} tokens",
+            path=folder / f"{part.tokens.stem}.blocks.npy", found=str(block.tolist()), cure=DAMAGED,
+        )
+    return block
 
 
 def span_documents(part: TokenPart, start: int, end: int) -> tuple[Int64, Int64]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from rbt.errors import ArtefactError, ConfigError
-from rbt.formats.block_documents import block_spans, document_ids, document_span, span_documents
+from rbt.formats.block_documents import DAMAGED, block_spans, document_ids, document_span, read_block, span_documents
 from rbt.formats.blocks import Index, IndexPart, Int64, block_ids, open_index, separator_positions
 from rbt.formats.tokenizer import LEADING_SPECIALS, read_vocab, unspell
 from rbt.formats.tokens import TokenPart
@@ -40,7 +40,6 @@ class BlockSentence:
     text: str
 
 
-DAMAGED = "`rbt verify` says what is damaged; `rbt pack --replace` makes it anew"
 
 
 def explain_block(folder: Path, split: str, number: int, width: int) -> list[str]:
@@ -56,17 +55,12 @@ def explain_block(folder: Path, split: str, number: int, width: int) -> list[str
         )
     place = int(np.searchsorted(index.first_block, number, side="right")) - 1
     part, local = index.parts[place], number - int(index.first_block[place])
-    vocab, block = spelled(folder.parent), part.blocks[local]
-    spans = np.asarray(block[: len(block) // 2 * 2]).reshape(-1, 2)
-    if (spans[:, 0] >= spans[:, 1]).any() or spans.min() < 0 or spans.max() > len(part.tokens.tokens):
-        raise ArtefactError(
-            f"expected block {number} inside the part's tokens", path=folder, found=str(block.tolist()), cure=DAMAGED
-        )
+    vocab, block = spelled(folder.parent), read_block(folder, part, local)
     ids = block_ids(part.tokens, block, separator_of(index))
     if int(ids.max()) >= len(vocab):
         raise ArtefactError(f"expected ids below {len(vocab)}", path=folder, found=str(int(ids.max())), cure=DAMAGED)
     return [
-        *_header(index, folder.name, split, place, local, len(ids)), "",
+        *_header(index, folder, split, place, local, len(ids)), "",
         *_text_lines(folder.parent / "tokens", part, local, separator_of(index), vocab), "",
         *id_lines(ids, vocab, width),
     ]
@@ -86,12 +80,13 @@ def spelled(packed: Path) -> list[str]:
     return tokens
 
 
-def _header(index: Index, name: str, split: str, place: int, local: int, length: int) -> list[str]:
+def _header(index: Index, folder: Path, split: str, place: int, local: int, length: int) -> list[str]:
     part, config = index.parts[place], index.manifest.config
     block = part.blocks[local]
     row = int(np.searchsorted(part.rows, local, side="right")) - 1
     first, last = int(part.rows[row]), int(part.rows[row + 1])
-    filled = sum(len(block_ids(part.tokens, block, separator_of(index))) for block in part.blocks[first:last])
+    together = (read_block(folder, part, number) for number in range(first, last))
+    filled = sum(len(block_ids(part.tokens, each, separator_of(index))) for each in together)
     before = int(index.first_block[place])
     company = f"blocks {before + first:,} to {before + last - 1:,}" if last - first > 1 else "this block alone"
     spans = block_spans(block)
@@ -99,7 +94,7 @@ def _header(index: Index, name: str, split: str, place: int, local: int, length:
     tokens = sum(end - start for start, end in spans)
     separators = "</s> </s> behind A" if len(spans) == 2 else f"</s> behind each {separator_of(index)}"
     lines = [
-        f"block {before + local:,} of {name}, {split} (0 to {index.num_blocks - 1:,})",
+        f"block {before + local:,} of {folder.name}, {split} (0 to {index.num_blocks - 1:,})",
         f"  format  {config['format']}, rows of at most {index.max_tokens} ids, {separators}",
         f"  part    {part.tokens.stem}, tokens {where}",
         f"  block   {_share(length, index.max_tokens)} ids: {tokens} tokens, {length - tokens} special",

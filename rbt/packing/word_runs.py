@@ -1,6 +1,6 @@
 """Sorted files of word counts merged into one stream, a small batch of each in memory.
 
-    runs ──next batch of each──> rows up to the least of their last words ──group──> (word, count), each word once
+    runs ──next batch of each──> rows up to the least of their last words ──sort, sum──> (word, count), each word once
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -86,6 +87,11 @@ def _merge(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
     while runs := [run for run in runs if run.has_rows()]:
         bound = min(run.last() for run in runs)
         heads = pl.concat([run.take(bound) for run in runs])
-        if len(runs) > 1:
-            heads = heads.group_by("word").agg(pl.col("count").sum()).sort("word")
-        yield as_batch(heads)
+        yield as_batch(heads if len(runs) == 1 else _summed(heads.sort("word")))
+
+
+def _summed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sorted rows, some at least, with each word once; grouping would look every word up again."""
+    is_first = rows.select(pl.col("word").ne_missing(pl.col("word").shift())).to_series()
+    counts = np.add.reduceat(rows["count"].to_numpy(), is_first.arg_true().to_numpy())
+    return rows.filter(is_first).with_columns(pl.Series("count", counts))

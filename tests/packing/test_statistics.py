@@ -110,14 +110,18 @@ def test_an_index_that_is_not_what_its_ledger_says_is_an_error(tmp_path: Path) -
     np.save(folder / "train-00000.rows.npy", np.delete(rows, 1))
     with pytest.raises(ArtefactError, match=r"expected \d+ rows in train; .*`rbt verify`"):
         statistics(folder)
+    blocks = np.load(folder / "train-00000.blocks.npy")
     np.save(folder / "train-00000.rows.npy", np.append(rows[:-1], rows[-1] - 1))
+    with pytest.raises(ArtefactError, match=r"expected row offsets ascending from 0 to \d+"):
+        statistics(folder)
+    np.save(folder / "train-00000.blocks.npy", blocks[:-1])  # which the shortened rows are right for
     with pytest.raises(ArtefactError, match=r"expected \d+ blocks in train"):
         statistics(folder)
-    np.save(folder / "train-00000.rows.npy", rows * 1000)  # numbers of blocks that there are not
+    np.save(folder / "train-00000.blocks.npy", blocks)
+    np.save(folder / "train-00000.rows.npy", np.concatenate([rows[:1], rows[1:-1] * 1000, rows[-1:]]))  # no such blocks
     with pytest.raises(ArtefactError, match="`rbt verify`"):
         statistics(folder)
     np.save(folder / "train-00000.rows.npy", rows)
-    blocks = np.load(folder / "train-00000.blocks.npy")
     blocks[3] = [0, 1 << 40]
     np.save(folder / "train-00000.blocks.npy", blocks)
     with pytest.raises(ArtefactError, match="found 1 longer"):

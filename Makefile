@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+JOBS ?= 2
 
 .PHONY: install demo check test test-slow docs clean
 
@@ -22,7 +23,7 @@ check: .venv/installed
 	$(BIN)/lint-imports
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadgroup
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

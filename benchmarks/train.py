@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rbt.trainer.device_masking import mask_batch
 
 from rbt.formats import blocks, tokenizer, tokens
 from rbt.formats.blocks import Index, open_index
 from rbt.manifest import Manifest, record_files, write_manifest
 from rbt.trainer.batches import Batch, Grid, read_batch
 from rbt.trainer.config import SIZES, DataConfig, ModelConfig, RunConfig, ScheduleConfig
-from rbt.trainer.device_masking import mask_batch
 from rbt.trainer.distributed import World, choose_device
 from rbt.trainer.flops import peak_flops, training_flops_per_token
 from rbt.trainer.masking import masking_rule

@@ -1,7 +1,7 @@
 """The one source of randomness: counter-based, so that any draw can be made alone, in any order.
 
 `mix64` is the SplitMix64 finalizer (Steele, Lea and Flood 2014); `hash_keys` folds integers through it.
-The same arithmetic is done in torch by `rbt.trainer.device_masking`, hence integers only.
+Integers only, so that a draw is the same on every machine.
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ def mix64(values: npt.NDArray[Any] | int) -> UInt64:
     return x ^ (x >> np.uint64(31))
 
 
+def fold(states: UInt64, keys: npt.NDArray[Any] | int) -> UInt64:
+    """One more key in `hash_keys`: fold(hash_keys(a, b), c) is hash_keys(a, b, c)."""
+    with np.errstate(over="ignore"):
+        return mix64((states + _GOLDEN) ^ mix64(np.asarray(keys).astype(np.uint64) + _GOLDEN))
+
+
 def hash_keys(*keys: npt.NDArray[Any] | int) -> UInt64:
     """Hash a tuple of integers, broadcast over arrays: h <- mix64((h + golden) ^ mix64(key + golden))."""
     state: UInt64 = np.asarray(0, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for key in keys:
-            state = mix64((state + _GOLDEN) ^ mix64(np.asarray(key).astype(np.uint64) + _GOLDEN))
+    for key in keys:
+        state = fold(state, key)
     return state
 
 

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import os
+import resource
 import shutil
 import time
 import zlib
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rbt import remote
-from rbt.errors import InputError
+from rbt.errors import ConfigError, InputError
 from rbt.http_range import is_http
 
 CHUNK_BYTES = 1 << 20
@@ -29,7 +30,22 @@ STAMP_THREADS = 16  # asking a server about a file is waiting, mostly
 LIST = "@"  # before the name of a file that lists inputs
 LIST_BYTES = 1 << 30  # of a list, decompressed
 TEMPORARY = ".tmp-"  # prefix of what a crash may leave behind; swept by the next run
+SPARE_FILES = 256  # beside those that are asked for: libraries, sockets
 STARTED = time.time_ns()  # with the process id, tells the writers of a shared disk apart
+
+
+def allow_open_files(number: int) -> None:
+    """Raise this process's limit so that `number` more files can be open. Raises ConfigError where it may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = sum(1 for _ in Path("/dev/fd").iterdir()) + number + SPARE_FILES
+    if soft == resource.RLIM_INFINITY or wanted <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise ConfigError(
+            f"expected a limit of {wanted} open files or more", found=str(hard),
+            cure="raise the hard limit (ulimit -Hn), or build the corpus in fewer, larger parts",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def sync(path: Path) -> None:

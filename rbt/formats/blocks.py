@@ -20,14 +20,16 @@ import numpy.typing as npt
 
 from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.tokenizer import BOS, EOS, read_tokenizer
-from rbt.formats.tokens import TokenPart, open_array, open_tokens
+from rbt.formats.tokens import TokenPart, advise, open_array, open_tokens
 from rbt.manifest import Manifest, is_artefact, load_manifest, read_manifest
+from rbt.storage import allow_open_files
 
 KIND, VERSION = "blocks", 1
 MADE_BY = "rbt pack"
 TOKENS_FOLDER = "tokens"
 PAIR_FORMATS = ("segment-pair", "sentence-pair")
 PAIR_SPECIALS = 4  # <s> A </s> </s> B </s>
+FILES_A_PART = 5  # tokens, both ends, blocks, rows: each mapped file stays open
 Int64 = npt.NDArray[np.int64]
 
 
@@ -162,6 +164,11 @@ class Index:
         first, last = int(part.rows[local]), int(part.rows[local + 1])
         return part, first, last, int(self.first_block[number]) + first
 
+    def row_blocks(self, row: int) -> range:
+        """Numbers of the blocks of a row."""
+        _, first, last, number = self.locate(row)
+        return range(number, number + last - first)
+
     def read_row(self, row: int) -> list[tuple[int, Int64]]:
         """The blocks of a row as (block number, ids with special tokens)."""
         part, first, last, number = self.locate(row)
@@ -170,6 +177,20 @@ class Index:
             (number + local - first, block_ids(part.tokens, part.blocks[local], separator))
             for local in range(first, last)
         ]
+
+
+def is_pair_index(index: Index) -> bool:
+    """Whether blocks are pairs."""
+    return index.manifest.config["format"] in PAIR_FORMATS
+
+
+def will_read(index: Index, rows: Int64) -> None:
+    """Tell the system which bytes of the token files will be read soon; nothing where it takes no advice."""
+    for row in rows.tolist():
+        part, first, last, _ = index.locate(row)
+        for block in part.blocks[first:last]:
+            for start, end in block[: len(block) // 2 * 2].reshape(-1, 2).tolist():
+                advise(part.tokens.tokens, start, end)
 
 
 def index_folders(packed: Path) -> list[Path]:
@@ -215,6 +236,7 @@ def open_index(folder: Path, split: str) -> Index:
             "expected the tokenizer of the token store", path=folder.parent, found="another one",
             cure=f"run `{MADE_BY} --replace`",
         )
+    allow_open_files(FILES_A_PART * len(store.stems(split)))
     parts = tuple(
         IndexPart(store.part(stem), open_array(folder / f"{stem}.blocks.npy"), open_array(folder / f"{stem}.rows.npy"))
         for stem in store.stems(split)

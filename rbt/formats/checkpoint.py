@@ -19,6 +19,7 @@ FOLDER = "checkpoints"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 FILES = (MODEL, OPTIMIZER, STATE)
 HASH = "blake2b"
+VALIDATION_LOSS = "validation_loss"  # fact of a checkpoint whose step was validated
 
 
 def step_folder(run: Path, step: int) -> Path:
@@ -44,6 +45,13 @@ def checkpoints(run: Path) -> list[Path]:
 def latest_checkpoint(run: Path) -> Path | None:
     """The newest whole checkpoint, or None."""
     return max(checkpoints(run), key=step_of, default=None)
+
+
+def best_checkpoint(run: Path) -> Path | None:
+    """The whole checkpoint with the lowest validation loss, the older one of equals; None where none has one."""
+    losses = {path: load_manifest(path).facts.get(VALIDATION_LOSS) for path in checkpoints(run)}
+    validated = [path for path, loss in losses.items() if loss is not None]
+    return min(validated, key=lambda path: losses[path], default=None)
 
 
 def read_checkpoint(folder: Path) -> Manifest:

@@ -1,10 +1,12 @@
-"""From positions in the order of training to batches of token ids, read ahead by one thread.
+"""From positions in the order of training to masked batches of token ids, made ahead by one thread.
 
-    step ──order──> (epochs, rows) of this rank's share ──cut──> micro-batches ──index──> Batch (rows, time) ──queue──>
+    step ──order──> (epochs, rows) of this rank's share ──cut──> micro-batches ──index──> Batch ──mask──> MaskedBatch
+        ──queue──> the training thread
 
-The global batch of step s (counted from 0) is positions [s x G, (s + 1) x G), whatever the number of ranks; rank r of
-W takes the r-th of W equal chunks and cuts it into micro-batches. Nothing is dropped, padded with other rows, or
-repeated at the end of an epoch: batches run on into the next one.
+A batch is a stream: the blocks of its rows one behind the other, without padding. The global batch of step s (counted
+from 0) is positions [s x G, (s + 1) x G), whatever the number of ranks; rank r of W takes the r-th of W equal chunks
+and cuts it into micro-batches. Nothing is dropped, padded with other rows, or repeated at the end of an epoch: batches
+run on into the next one. Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -13,83 +15,60 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from rbt.errors import ArtefactError, ConfigError
-from rbt.formats.blocks import Index
+from rbt.errors import ConfigError
+from rbt.formats.block_stream import read_stream
+from rbt.formats.blocks import Index, will_read
 from rbt.formats.tokenizer import PAD
 from rbt.trainer.order import Int64, rows_at, step_positions
 
 FIRST_POSITION = PAD + 1  # position ids start behind the padding's, as in fairseq
-TIME_MULTIPLE = 8  # widths that matrix kernels like
 PREFETCHED_STEPS = 2
 ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of an index, padded to the longest. Tensors are int64 (rows, time); arrays stay on the CPU."""
+    """The blocks of some rows, one behind the other. Arrays are int64.
 
-    ids: Tensor  # <pad> where a row is shorter
-    positions: Tensor  # position ids: FIRST_POSITION upwards in each block, <pad>'s where padded
-    segments: Tensor  # number of the block inside its row, -1 where padded
-    blocks: Int64  # (rows, blocks of a row): block numbers over all parts, -1 where a row has fewer
-    rows: Int64  # (rows,): row numbers over all parts
+    A segment is what attends to itself alone, and where positions start anew: a block, or a document of it.
+    """
+
+    ids: Int64  # (tokens,)
+    block_edges: Int64  # (blocks + 1,): block b is ids[block_edges[b]:block_edges[b + 1]]
+    segment_edges: Int64  # (segments + 1,): the edges of blocks, and of documents where they are isolated
+    row_edges: Int64  # (rows + 1,)
+    blocks: Int64  # (blocks,): numbers over all parts
+    block_epochs: Int64  # (blocks,)
+    is_next: Int64  # (blocks,) of pair formats, else (0,)
+    rows: Int64  # (rows,): numbers over all parts
     epochs: Int64  # (rows,)
-    tokens: int  # without padding
-    needs_isolation: bool  # some row has several blocks or padding
 
     @property
-    def columns(self) -> Tensor:
-        """Position inside the block, from 0; 0 where padded."""
-        return (self.positions - FIRST_POSITION).clamp(min=0)
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on a device."""
-        return replace(
-            self, ids=self.ids.to(device), positions=self.positions.to(device), segments=self.segments.to(device)
-        )
+    def positions(self) -> Int64:
+        """Position ids, (tokens,): FIRST_POSITION upwards in each segment."""
+        return places(self.segment_edges) + FIRST_POSITION
 
 
-def _check(index: Index, row: int, blocks: list[tuple[int, Int64]]) -> None:
-    length = sum(len(ids) for _, ids in blocks)
-    if not 0 < length <= index.max_tokens:
-        raise ArtefactError(
-            f"expected 1 to {index.max_tokens} tokens in row {row} of the index", found=str(length), cure="pack again"
-        )
-    if (top := max(int(ids.max()) for _, ids in blocks)) >= index.vocab_size:
-        raise ArtefactError(
-            f"expected token ids below {index.vocab_size} in row {row} of the index", found=str(top), cure="pack again"
-        )
+def places(edges: Int64) -> Int64:
+    """The place of each token in its stretch, from 0, (tokens,)."""
+    return np.asarray(np.arange(edges[-1]) - np.repeat(edges[:-1], np.diff(edges)))
 
 
-def read_batch(index: Index, rows: Int64, epochs: Int64) -> Batch:
+def read_batch(index: Index, rows: Int64, epochs: Int64, isolate_documents: bool = False) -> Batch:
     """Read rows of an index, in the order given. Raises ArtefactError for a row that is no row of this index."""
-    contents = [index.read_row(int(row)) for row in rows]
-    for row, row_blocks in zip(rows, contents, strict=True):
-        _check(index, int(row), row_blocks)
-    lengths = [sum(len(ids) for _, ids in row_blocks) for row_blocks in contents]
-    width = -(-max(lengths) // TIME_MULTIPLE) * TIME_MULTIPLE
-    ids = np.full((len(rows), width), PAD, dtype=np.int64)
-    positions, segments = np.full_like(ids, PAD), np.full_like(ids, -1)
-    blocks = np.full((len(rows), max(len(row_blocks) for row_blocks in contents)), -1, dtype=np.int64)
-    counting = np.arange(FIRST_POSITION, FIRST_POSITION + width)
-    for line, row_blocks in enumerate(contents):
-        start = 0
-        for segment, (number, block) in enumerate(row_blocks):
-            end = start + len(block)
-            ids[line, start:end], positions[line, start:end] = block, counting[: len(block)]
-            segments[line, start:end], blocks[line, segment] = segment, number
-            start = end
+    stream = read_stream(index, rows)
+    edges = stream.block_edges
+    segment_edges = np.union1d(edges, stream.document_starts) if isolate_documents else edges
+    in_row = np.searchsorted(stream.row_edges, edges[:-1], side="right") - 1
+    epochs = np.asarray(epochs, dtype=np.int64)
     return Batch(
-        torch.from_numpy(ids), torch.from_numpy(positions), torch.from_numpy(segments), blocks,
-        np.asarray(rows, dtype=np.int64), np.asarray(epochs, dtype=np.int64),
-        sum(lengths), blocks.shape[1] > 1 or min(lengths) < width,
+        stream.ids, edges, segment_edges, stream.row_edges, stream.blocks, epochs[in_row], stream.is_next,
+        np.asarray(rows, dtype=np.int64), epochs,
     )
 
 
@@ -125,12 +104,23 @@ class Grid:
 
 
 def read_steps(
-    index: Index, grid: Grid, seed: int, global_batch: int, first_step: int, last_step: int
+    index: Index, grid: Grid, seed: int, global_batch: int, first_step: int, last_step: int,
+    isolate_documents: bool = False,
 ) -> Iterator[list[Batch]]:
-    """This rank's micro-batches of the steps [first_step, last_step), counted from 0."""
+    """This rank's micro-batches of the steps [first_step, last_step), counted from 0.
+
+    The system is told a step ahead which bytes will be read, so that a disk looks for many of them at a time.
+    """
+    def rows_of(step: int) -> list[tuple[Int64, Int64]]:
+        parts = grid.step_rows(step, seed, global_batch, index.num_rows) if step < last_step else []
+        for _, rows in parts:
+            will_read(index, rows)
+        return parts
+
+    ahead = rows_of(first_step)
     for step in range(first_step, last_step):
-        parts = grid.step_rows(step, seed, global_batch, index.num_rows)
-        yield [read_batch(index, rows, epochs) for epochs, rows in parts]
+        parts, ahead = ahead, rows_of(step + 1)
+        yield [read_batch(index, rows, epochs, isolate_documents) for epochs, rows in parts]
 
 
 class _Failure:

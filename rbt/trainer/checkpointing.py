@@ -1,15 +1,19 @@
 """Save and load checkpoints: whole or absent, every byte hashed (formats/checkpoint.py has the layout).
 
-    model, optimizer, step ──> .tmp-*/ {model, optimizer}.safetensors, state.json, manifest.json ──rename──> step-*/
+    model, optimizer, state ──copy──> Snapshot ──a thread──> .tmp-*/ {model, optimizer}.safetensors, state.json,
+        manifest.json ──rename──> step-*/
 
-Nothing random is stored: order, masks and dropout are functions of the seed and the step.
+Training goes on as soon as the copy is taken. Nothing random is stored: order, masks and dropout are functions of the
+seed and the step.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +30,14 @@ from rbt.formats.checkpoint import (
     MODEL,
     OPTIMIZER,
     STATE,
+    VALIDATION_LOSS,
     VERSION,
+    best_checkpoint,
     checkpoints,
     is_whole,
     read_checkpoint,
     step_folder,
+    step_of,
 )
 from rbt.manifest import Manifest, read_json, record_files, to_json, write_manifest
 from rbt.storage import TEMPORARY, atomic_path
@@ -40,8 +47,34 @@ STAGE, STAGE_VERSION = "pretrain", 1
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints stay: the newest ones (0: all), multiples of `every` steps (0: none), the best one."""
+
+    newest: int = 3
+    every: int = 0
+    best: bool = True
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkpoint in main memory. `state`: step, position, global_batch, epoch, config, and what else is resumed."""
+
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+
+
+def take_snapshot(
+    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Snapshot:
+    """Copy what training will change."""
+    return Snapshot(_copied(model.state_dict()), _copied(optimizer_tensors(model, optimizer)), dict(state), inputs)
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
 def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
@@ -70,45 +103,81 @@ def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _write(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-) -> None:
+def _write(folder: Path, snapshot: Snapshot) -> None:
     folder.mkdir()
-    save_file(_on_cpu(model.state_dict()), folder / MODEL, metadata={"format": "pt"})
-    save_file(_on_cpu(optimizer_tensors(model, optimizer)), folder / OPTIMIZER, metadata={"format": "pt"})
+    state = snapshot.state
+    save_file(dict(snapshot.model), folder / MODEL, metadata={"format": "pt"})
+    save_file(dict(snapshot.optimizer), folder / OPTIMIZER, metadata={"format": "pt"})
     (folder / STATE).write_text(to_json(state), "utf-8")
     config = {"step": state["step"], **state["config"]}
-    facts = {key: state[key] for key in ("step", "position", "epoch")}
+    facts = {key: state[key] for key in ("step", "position", "epoch", VALIDATION_LOSS) if key in state}
     records = record_files(folder, FILES, HASH)
-    write_manifest(folder, Manifest(KIND, VERSION, STAGE, STAGE_VERSION, config, inputs, records, facts))
+    write_manifest(folder, Manifest(KIND, VERSION, STAGE, STAGE_VERSION, config, snapshot.inputs, records, facts))
 
 
-def save_checkpoint(
-    run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any],
-    inputs: Mapping[str, Any], keep: int,
-) -> Path:
-    """Write the checkpoint of `state["step"]` and drop all but the newest `keep` (0 keeps all). One process calls it.
+def write_checkpoint(run: Path, snapshot: Snapshot, keep: Keep) -> Path:
+    """Write a checkpoint and drop those that do not stay. One process calls it.
 
-    `state`: step, position, global_batch, epoch, config. Raises RbtError where there is no room; what was there
-    before is then untouched.
+    Raises RbtError where there is no room; what was there before is then untouched.
     """
-    folder = step_folder(run, state["step"])
+    folder = step_folder(run, snapshot.state["step"])
     if is_whole(folder):
         return folder
     discard(folder)
     try:
         with atomic_path(folder) as temporary:
-            _write(temporary, model, optimizer, state, inputs)
+            _write(temporary, snapshot)
     except (OSError, SafetensorError) as error:
         raise RbtError(
             "expected room for a checkpoint", path=folder, found=str(error),
             cure="free some space and start again: the run goes on from its newest checkpoint",
         ) from error
-    for old in checkpoints(run)[:-keep] if keep else []:
+    for old in superfluous(run, keep):
         discard(old)
     log.info("saved %s", folder)
     return folder
+
+
+def superfluous(run: Path, keep: Keep) -> list[Path]:
+    """The whole checkpoints that do not stay."""
+    folders = checkpoints(run)
+    staying = set(folders[-keep.newest :] if keep.newest else folders)
+    if keep.every:
+        staying.update(folder for folder in folders if step_of(folder) % keep.every == 0)
+    best = best_checkpoint(run)
+    if keep.best and best is not None:
+        staying.add(best)
+    return [folder for folder in folders if folder not in staying]
+
+
+class Saver:
+    """Writes checkpoints in a thread, one at a time."""
+
+    def __init__(self, run: Path, keep: Keep) -> None:
+        self._run, self._keep = run, keep
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Begin to write a checkpoint, as soon as the one before is written. Raises what went wrong with that."""
+        self.wait()
+        self._thread = threading.Thread(target=self._work, args=(snapshot,), name="checkpoint")
+        self._thread.start()
+
+    def _work(self, snapshot: Snapshot) -> None:
+        try:
+            write_checkpoint(self._run, snapshot, self._keep)
+        except BaseException as error:  # it belongs to the thread that waits
+            self._error = error
+
+    def wait(self) -> None:
+        """Until what was begun is written. Raises RbtError where it could not be."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
 
 
 def discard(folder: Path) -> None:

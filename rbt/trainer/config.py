@@ -60,6 +60,10 @@ class DataConfig:
     replaced_by_mask: float = 0.8  # of the selected positions
     replaced_by_random: float = 0.1
     masking: Literal["rbt", "fairseq"] = "rbt"  # fairseq: special tokens are maskable, draws from ids >= 4
+    whole_words: bool = False  # select words, all of whose tokens are masked alike; a word starts behind a space
+    static_masks: int = 0  # masks a block is given in turn, one an epoch; 0 = a new one every epoch; the paper's: 10
+    isolate_documents: bool = False  # of full-sentences: no attention to another document, positions restart
+    next_sentence_weight: float = 1.0  # of the loss of is_next, for the pair formats; 0 = no such head
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class ScheduleConfig:
     epsilon: float = 1e-6
     decay_all: bool = True  # fairseq decays every parameter; false spares biases and LayerNorm, as BERT does
     clip_norm: float = 0.0  # 0 = off; the norm is logged all the same
+    spike_nats: float = 2.0  # an update is left out where its loss is so far above the median before; 0 = off
+    spike_window: int = 100  # updates of that median; none is left out before there are so many
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,15 @@ class RunConfig:
     log_every: int = 10  # steps
     checkpoint_every: int = 1000  # steps
     keep_checkpoints: int = 3  # newest kept; 0 keeps all
+    keep_every: int = 0  # steps; checkpoints at their multiples are kept, too; 0 = none
+    keep_best: bool = True  # keep the checkpoint of the lowest validation loss, too
     validate_every: int = 1000  # steps; 0 = only at the end
     validation_rows: int = 2048  # at most
     stop_after: int = 0  # steps after which this invocation stops, resumable; 0 = never
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
-    compile: bool = False  # torch.compile the model
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    compile: bool | Literal["auto"] = "auto"  # torch.compile the model; auto: on a GPU
+    deterministic: bool = False  # kernels that give the same bits every time, where torch has them
+    checkpoint_activations: bool = False  # compute layers anew in the backward pass: less memory, a third more work
+    skipped_steps: int = 10  # in a row, after which the run stops: losses that are not finite, or spikes
+    patience: int = 900  # seconds a rank waits for the others before it ends the job and names who is missing

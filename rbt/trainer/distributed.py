@@ -45,6 +45,19 @@ class World:
         distributed.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
+    def least(self, value: int) -> int:
+        """The smallest value of all ranks."""
+        if not self.is_launched:
+            return value
+        tensor = torch.tensor(value, dtype=torch.int64, device=self.device)
+        distributed.all_reduce(tensor, distributed.ReduceOp.MIN)
+        return int(tensor)
+
+    @property
+    def device_name(self) -> str:
+        """What the device is."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
     def from_first(self, value: int) -> int:
         """Rank 0's value, on every rank; also a point that all ranks pass together."""
         return int(self.sum([value if self.is_first else 0])[0])

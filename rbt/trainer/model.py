@@ -1,10 +1,12 @@
 """RoBERTa for masked-language modelling, as fairseq builds it.
 
-    ids, positions (rows, time) ──embed, norm──> (rows, time, hidden) ──layers──> hidden states
-        ──selected positions──> (selected, hidden) ──head──> logits (selected, vocabulary)
+    ids, positions (tokens,) ──embed, norm──> (tokens, hidden) ──layers──> hidden states
+        ──selected places──> (selected, hidden) ──head──> logits (selected, vocabulary)
+        ──<s> of pairs──> (pairs, hidden) ──next-sentence head──> logits (pairs, 2)
 
 Post-norm layers, learned positions from 2, exact GELU, LayerNorm epsilon 1e-5, output embeddings tied to the input's
-plus a bias of their own. Rows may hold several blocks: with `segments` no position sees another block or padding.
+plus a bias of their own. The model reads a stream of segments without padding, each of which sees itself alone
+(`attention.Layout`).
 Source: fairseq models/roberta/model.py and modules/transformer_sentence_encoder.py; paper, table 9.
 """
 
@@ -14,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from rbt.errors import ConfigError
 from rbt.formats.tokenizer import PAD
 from rbt.rng import hash_keys, hash_text
+from rbt.trainer.attention import Layout, attend
 from rbt.trainer.batches import FIRST_POSITION
 from rbt.trainer.config import ModelConfig
 
@@ -40,20 +44,16 @@ class Layer(nn.Module):
         self.contract = nn.Linear(shape.feed_forward, shape.hidden)
         self.output_norm = nn.LayerNorm(shape.hidden, NORM_EPSILON)
 
-    def attend(self, states: Tensor, visible: Tensor | None) -> Tensor:
-        """Self-attention before its residual: (rows, time, hidden) in and out."""
-        rows, time, hidden = states.shape
-        joint = self.query_key_value(states).view(rows, time, 3, self.heads, hidden // self.heads)
-        query, key, value = joint.permute(2, 0, 3, 1, 4)  # each (rows, heads, time, head)
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=visible, dropout_p=self.attention_dropout if self.training else 0.0
-        )
-        result: Tensor = self.attention_output(mixed.transpose(1, 2).reshape(rows, time, hidden))
+    def mix(self, states: Tensor, layout: Layout) -> Tensor:
+        """Self-attention before its residual: (tokens, hidden) in and out."""
+        joint = self.query_key_value(states).unflatten(1, (3, self.heads, -1))  # (tokens, 3, heads, head)
+        mixed = attend(*joint.unbind(1), layout, self.attention_dropout if self.training else 0.0)
+        result: Tensor = self.attention_output(mixed.flatten(1))
         return result
 
-    def forward(self, states: Tensor, visible: Tensor | None) -> Tensor:
-        """(rows, time, hidden) in and out; `visible` bool (rows, 1, time, time), None where all see all."""
-        mixed = functional.dropout(self.attend(states, visible), self.dropout, self.training)
+    def forward(self, states: Tensor, layout: Layout) -> Tensor:
+        """(tokens, hidden) in and out."""
+        mixed = functional.dropout(self.mix(states, layout), self.dropout, self.training)
         states = self.attention_norm(states + mixed)
         changed = self.contract(functional.gelu(self.expand(states)))
         changed = functional.dropout(changed, self.dropout, self.training)
@@ -62,14 +62,18 @@ class Layer(nn.Module):
 
 
 class Roberta(nn.Module):
-    """The encoder and its language-model head. Weights are uninitialized: see `build_model`."""
+    """The encoder and its heads. Weights are uninitialized: see `build_model`.
 
-    def __init__(self, config: ModelConfig, vocab_size: int, max_tokens: int) -> None:
+    `checkpoint_activations`, which may be set at any time: layers are computed anew in the backward pass.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, max_tokens: int, next_sentence: bool = False) -> None:
         super().__init__()
         shape = config.shape
         if shape.hidden % shape.heads:
             raise ConfigError(f"[model] hidden: expected a multiple of {shape.heads} heads", found=str(shape.hidden))
         self.config, self.vocab_size, self.max_tokens = config, vocab_size, max_tokens
+        self.checkpoint_activations = False
         self.token_embedding = nn.Embedding(vocab_size, shape.hidden, padding_idx=PAD)
         self.position_embedding = nn.Embedding(max_tokens + FIRST_POSITION, shape.hidden, padding_idx=PAD)
         self.embedding_norm = nn.LayerNorm(shape.hidden, NORM_EPSILON)
@@ -77,16 +81,18 @@ class Roberta(nn.Module):
         self.head_dense = nn.Linear(shape.hidden, shape.hidden)
         self.head_norm = nn.LayerNorm(shape.hidden, NORM_EPSILON)
         self.head_bias = nn.Parameter(torch.empty(vocab_size))
+        self.next_dense = nn.Linear(shape.hidden, shape.hidden) if next_sentence else None
+        self.next_output = nn.Linear(shape.hidden, 2) if next_sentence else None
 
-    def encode(self, ids: Tensor, positions: Tensor, segments: Tensor | None) -> Tensor:
-        """Hidden states (rows, time, hidden); `segments` as in `Batch`, None where no row needs isolation."""
+    def encode(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        """Hidden states (tokens, hidden)."""
         states: Tensor = self.embedding_norm(self.token_embedding(ids) + self.position_embedding(positions))
         states = functional.dropout(states, self.config.dropout, self.training)
-        visible = None
-        if segments is not None:  # padding (-1) sees padding alone, so that no softmax is empty
-            visible = segments[:, None, :, None] == segments[:, None, None, :]  # (rows, 1, time, time)
         for layer in self.layers:
-            states = layer(states, visible)
+            if self.checkpoint_activations and self.training:
+                states = checkpoint(layer, states, layout, use_reentrant=False)
+            else:
+                states = layer(states, layout)
         return states
 
     def predict(self, states: Tensor) -> Tensor:
@@ -94,10 +100,22 @@ class Roberta(nn.Module):
         states = self.head_norm(functional.gelu(self.head_dense(states)))
         return functional.linear(states, self.token_embedding.weight, self.head_bias)
 
-    def forward(self, ids: Tensor, positions: Tensor, segments: Tensor | None, selected: Tensor) -> Tensor:
-        """Logits (selected, vocabulary) at `selected`, int64 indices into the flattened (rows x time)."""
-        states = self.encode(ids, positions, segments).flatten(0, 1)  # (rows x time, hidden)
-        return self.predict(states.index_select(0, selected))
+    def predict_next(self, states: Tensor) -> Tensor:
+        """Logits (pairs, 2) of whether B is what follows A, of the states of each pair's <s>; as BERT's pooler."""
+        assert self.next_dense is not None and self.next_output is not None
+        states = functional.dropout(torch.tanh(self.next_dense(states)), self.config.dropout, self.training)
+        result: Tensor = self.next_output(states)
+        return result
+
+    def forward(
+        self, ids: Tensor, positions: Tensor, layout: Layout, selected: Tensor, starts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits (selected, vocabulary) at `selected` places of the stream, and (pairs, 2) at the `starts` of pairs."""
+        states = self.encode(ids, positions, layout)
+        return (
+            self.predict(states.index_select(0, selected)),
+            None if starts is None else self.predict_next(states.index_select(0, starts)),
+        )
 
 
 def _initialize(name: str, parameter: Tensor, seed: int) -> None:
@@ -112,19 +130,21 @@ def _initialize(name: str, parameter: Tensor, seed: int) -> None:
         parameter[PAD].zero_()
 
 
-def empty_model(config: ModelConfig, vocab_size: int, max_tokens: int) -> Roberta:
+def empty_model(config: ModelConfig, vocab_size: int, max_tokens: int, next_sentence: bool = False) -> Roberta:
     """A model on the CPU whose weights are still to be filled."""
     with torch.device("meta"):
-        model = Roberta(config, vocab_size, max_tokens)
+        model = Roberta(config, vocab_size, max_tokens, next_sentence)
     return model.to_empty(device="cpu")
 
 
-def build_model(config: ModelConfig, vocab_size: int, max_tokens: int, seed: int) -> Roberta:
+def build_model(
+    config: ModelConfig, vocab_size: int, max_tokens: int, seed: int, next_sentence: bool = False
+) -> Roberta:
     """A fresh model on the CPU: weights N(0, 0.02), biases 0, norms 1, the padding's rows 0.
 
     Each weight depends on (seed, its name) alone. Source: fairseq init_bert_params.
     """
-    model = empty_model(config, vocab_size, max_tokens)
+    model = empty_model(config, vocab_size, max_tokens, next_sentence)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             _initialize(name, parameter, seed)

@@ -59,7 +59,7 @@ def build_optimizer(model: nn.Module, schedule: ScheduleConfig) -> torch.optim.A
 
 
 def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in nats, summed over (selected,) labels, in float32 at least."""
+    """Cross-entropy in nats, summed over (selected,) labels that are not negative, in float32 at least."""
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return functional.cross_entropy(precise, labels, reduction="sum")
 

@@ -12,54 +12,37 @@ import argparse
 import logging
 import math
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from rbt.config import load_recipe
-from rbt.errors import ArtefactError, RbtError
-from rbt.formats.blocks import Index, choose_index, open_index
-from rbt.formats.checkpoint import latest_checkpoint, step_folder, step_of
+from rbt.config import load_recipe, to_table
+from rbt.errors import ArtefactError, ConfigError, RbtError
+from rbt.formats.blocks import Index, choose_index, is_pair_index, open_index
+from rbt.formats.checkpoint import VALIDATION_LOSS, latest_checkpoint, step_folder, step_of
+from rbt.formats.tokenizer import read_vocab
 from rbt.progress import Bar, progress
-from rbt.trainer.batches import Batch, prefetched, read_steps
-from rbt.trainer.checkpointing import load_checkpoint, save_checkpoint
+from rbt.trainer.attention import has_varlen
+from rbt.trainer.batch_masking import mask_batch
+from rbt.trainer.batches import Grid, prefetched, rank_share, read_steps
+from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint, take_snapshot
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.distributed import StopRequest, World, join, stop_on_signals
-from rbt.trainer.flops import peak_flops, training_flops_per_token
+from rbt.trainer.initial import Initial, load_initial, start_model
+from rbt.trainer.inputs import Inputs, make_inputs, rounding_for
 from rbt.trainer.masking import MAX_TOKENS, masking_rule
+from rbt.trainer.micro_batch import choose_micro_batch, fits_on_gpu, remember
 from rbt.trainer.model import build_model
-from rbt.trainer.optim import build_optimizer, check_schedule, learning_rate
-from rbt.trainer.run_folder import Metrics, Tables, describe, open_run
-from rbt.trainer.training import StepResult, Training, grid_for, wrap
+from rbt.trainer.optim import build_optimizer, check_schedule
+from rbt.trainer.reporting import Pace, describe_flops, perplexity, skip_record, step_record, validation_record
+from rbt.trainer.run_folder import METRICS, Metrics, Tables, describe, open_run
+from rbt.trainer.stability import LossScale, Watch
+from rbt.trainer.training import StepResult, Training, autocast, precision_of, wrap
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Pace:
-    """Tokens and seconds of the steps since the last record."""
-
-    tokens: int = 0
-    seconds: float = 0.0
-    _started: float = field(default_factory=time.perf_counter)
-
-    def start(self) -> None:
-        """A step begins."""
-        self._started = time.perf_counter()
-
-    def stop(self, tokens: int) -> None:
-        """A step ends."""
-        self.tokens += tokens
-        self.seconds += time.perf_counter() - self._started
-
-    def take(self) -> float:
-        """Tokens a second, over all ranks; counting begins anew."""
-        rate = self.tokens / max(self.seconds, 1e-9)
-        self.tokens, self.seconds = 0, 0.0
-        return rate
 
 
 @dataclass(frozen=True)
@@ -72,113 +55,156 @@ class Session:
     train: Index
     validation: Index
     metrics: Metrics
+    saver: Saver
 
     def position(self, step: int) -> int:
         """Rows read in all after `step` steps: the one integer of data state."""
         return step * self.training.data.global_batch
 
-    def save(self, step: int) -> None:
-        """Write the checkpoint of a step; the other ranks go on."""
-        if not self.training.world.is_first:
+    def save(self, step: int, validation_loss: float | None) -> None:
+        """Begin to write the checkpoint of a step; the other ranks go on."""
+        training = self.training
+        if not training.world.is_first:
             return
         state = {
-            "step": step, "position": self.position(step), "global_batch": self.training.data.global_batch,
+            "step": step, "position": self.position(step), "global_batch": training.data.global_batch,
             "epoch": self.position(step) // self.train.num_rows,
             "config": {name: table for name, table in self.tables.items() if name != "run"},
+            "watch": training.watch.state(), "loss_scale": training.loss_scale.state(),
         }
+        if validation_loss is not None:
+            state[VALIDATION_LOSS] = validation_loss
         inputs = {"index": self.train.manifest.fingerprint, "tokenizer": self.tables["packed"]["tokenizer"]}
-        keep = self.training.run.keep_checkpoints
-        save_checkpoint(self.out, self.training.model, self.training.optimizer, state, inputs, keep)
+        self.saver.save(take_snapshot(training.model, training.optimizer, state, inputs))
 
     def report(self, step: int, result: StepResult, pace: Pace, bar: Bar) -> None:
         """Write the record of a logged step."""
-        training = self.training
-        loss = training.world.sum([result.local_loss])[0] / max(1, result.masked_tokens)
-        rate = pace.take()
-        record = {
-            "step": step, "loss": loss, "perplexity": perplexity(loss),
-            "learning_rate": learning_rate(step, training.schedule), "gradient_norm": result.gradient_norm,
-            "tokens": result.tokens, "masked_tokens": result.masked_tokens,
-            "epoch": self.position(step) / self.train.num_rows, "tokens_per_second": rate,
-        }
-        share = self._utilization(rate)
-        self.metrics.write(record if share is None else {**record, "model_flops_utilization": share})
-        bar.set_postfix_str(f"loss {loss:.3f}, perplexity {perplexity(loss):.2f}, {rate:,.0f} tokens/s")
-
-    def _utilization(self, tokens_per_second: float) -> float | None:
-        world, model = self.training.world, self.training.model
-        peak = peak_flops(torch.cuda.get_device_name(world.device)) if world.device.type == "cuda" else None
-        if peak is None:
-            return None
-        predicted = self.training.data.masked_fraction
-        flops = training_flops_per_token(model.config.shape, model.max_tokens, model.vocab_size, predicted)
-        return tokens_per_second * flops / (peak * world.size)
-
-    def validate(self, step: int) -> None:
-        """Write the record of a validation, where there are held-out rows to look at."""
-        if min(self.validation.num_rows, self.training.run.validation_rows) > 0:
-            loss = self.training.validate(self.validation)
-            record = {"step": step, "validation_loss": loss, "validation_perplexity": perplexity(loss)}
+        record = step_record(step, self.position(step) / self.train.num_rows, result, pace, self.training)
+        if math.isfinite(result.loss) and math.isfinite(result.gradient_norm):
             self.metrics.write(record)
+        rate = record["tokens_per_second"]
+        bar.set_postfix_str(f"loss {result.loss:.3f}, perplexity {perplexity(result.loss):.2f}, {rate:,.0f} tokens/s")
+
+    def validate(self, step: int) -> float | None:
+        """Write the record of a validation, where there are held-out rows to look at; its loss."""
+        if min(self.validation.num_rows, self.training.run.validation_rows) == 0:
+            return None
+        loss, next_loss = self.training.validate(self.validation)
+        self.metrics.write(validation_record(step, loss, next_loss))
+        return loss
 
     def check(self, step: int, result: StepResult) -> None:
-        """Raise RbtError where a step's loss or gradients are not finite; its update was left out."""
-        if not math.isfinite(result.gradient_norm):
+        """Record an update that was left out. Raises RbtError where too many were, one behind the other."""
+        if not result.skipped:
+            return
+        training = self.training
+        rank, number = result.culprit
+        grid = replace(training.grid, rank=rank)
+        _, rows = grid.step_rows(step - 1, training.data.seed, training.data.global_batch, self.train.num_rows)[number]
+        blocks = [block for row in rows.tolist() for block in self.train.row_blocks(row)]
+        where = {"rank": rank, "micro_batch": number, "rows": rows.tolist(), "blocks": blocks}
+        self.metrics.write(skip_record(step, result, where))
+        log.warning(
+            "step %d: update left out (%s; loss %.3f, gradient norm %.3g); %s has the rows of its worst micro-batch, "
+            "`rbt trace --step %d` its documents", step, result.skipped, result.loss, result.gradient_norm, METRICS, step,
+        )
+        if training.watch.skipped >= training.run.skipped_steps:
             raise RbtError(
-                f"expected finite gradients at step {step}", path=self.out, found=f"norm {result.gradient_norm}",
+                f"expected an update in {training.run.skipped_steps} steps", path=self.out,
+                found=f"all left out up to step {step}: {result.skipped}",
                 cure="lower schedule.peak_learning_rate, or set schedule.clip_norm; checkpoints before it are intact",
             )
-
-
-def perplexity(loss: float) -> float:
-    """e^loss, over the selected positions alone, as in the paper; finite for any loss."""
-    return math.exp(min(loss, 700.0))
 
 
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _train(session: Session, first: int, last: int, request: StopRequest, batches: Iterator[list[Batch]]) -> None:
+def _train(session: Session, first: int, last: int, request: StopRequest, steps: Iterator[list[Inputs]]) -> None:
     """Steps first + 1 to `last`, or to the one in which a signal came."""
     training, pace = session.training, Pace()
     total, shown = training.schedule.max_steps, training.world.is_first
     with progress("pretrain", total, "step", initial=first, shown=shown) as bar:
         for step in range(first + 1, last + 1):
             pace.start()
-            result = training.step(step, next(batches), request.is_asked)
+            batches = next(steps)
+            pace.loaded()
+            result = training.step(step, batches, request.is_asked)
             pace.stop(result.tokens)
             session.check(step, result)
             is_end = step == last or result.stop_asked
+            validation_loss = None
             if _is_due(step, training.run.log_every) or step == total:
                 session.report(step, result, pace, bar)
             if _is_due(step, training.run.validate_every) or step == total:
-                session.validate(step)
+                validation_loss = session.validate(step)
             if _is_due(step, training.run.checkpoint_every) or is_end:
-                session.save(step)
+                session.save(step, validation_loss)
             bar.update()
             if result.stop_asked:
                 log.info("stopped at step %d on a signal; start again to go on", step)
                 return
 
 
-def _open(folder: Path) -> tuple[Index, Index]:
+def _open(folder: Path, data: DataConfig) -> tuple[Index, Index]:
     train, validation = open_index(folder, "train"), open_index(folder, "validation")
     if not train.num_rows:
         raise ArtefactError("expected rows to train on", path=folder, found="none", cure="pack a larger corpus")
     if train.max_tokens > MAX_TOKENS:
         raise ArtefactError(f"expected rows of at most {MAX_TOKENS} tokens", path=folder, found=str(train.max_tokens))
+    if data.isolate_documents and is_pair_index(train):
+        raise ConfigError(
+            "[data] isolate_documents: expected false for pairs, whose halves see each other", found="true"
+        )
     return train, validation
 
 
+def _initial(init: Path | None, packed: Path, index: Index, model: ModelConfig) -> Initial | None:
+    return None if init is None else load_initial(init, packed, index.max_tokens, model)
+
+
 def _build(
-    world: World, index: Index, model: ModelConfig, data: DataConfig, schedule: ScheduleConfig, run: RunConfig
+    world: World, out: Path, packed: Path, index: Index, initial: Initial | None, model: ModelConfig,
+    data: DataConfig, schedule: ScheduleConfig, run: RunConfig,
 ) -> Training:
-    network = build_model(model, index.vocab_size, index.max_tokens, data.seed).to(world.device)
+    next_sentence = is_pair_index(index) and data.next_sentence_weight > 0
+    if initial is None:
+        network = build_model(model, index.vocab_size, index.max_tokens, data.seed, next_sentence)
+    else:
+        network = start_model(initial, index.vocab_size, data.seed, next_sentence)
+    network.checkpoint_activations = run.checkpoint_activations
+    network = network.to(world.device)
+    precision = precision_of(run, world.device)
+    autocasting = autocast(world.device, precision)
+    by_edges = has_varlen(world.device, precision, network.config.shape.hidden // network.config.shape.heads)
+    if world.device.type == "cuda" and not by_edges:
+        log.warning("attention goes under a mask: this torch has no flash attention by edges for %s here", precision)
+    share = rank_share(data.global_batch, world.size)
+    key = {
+        "model": to_table(network.config), "max_tokens": network.max_tokens, "precision": str(precision),
+        "checkpoint_activations": run.checkpoint_activations, "ranks": world.size, "device": world.device_name,
+    }
+    fits = partial(fits_on_gpu, network, world.device, fraction=data.masked_fraction, autocasting=autocasting)
+    rows = world.least(choose_micro_batch(data.micro_batch, share, world.device, fits, out, key))
+    if world.is_first and data.micro_batch == "auto" and world.device.type == "cuda":
+        remember(out, key, rows)
+    compiled = world.device.type == "cuda" if run.compile == "auto" else run.compile
+    grid = Grid(world.rank, world.size, rows)
     return Training(
-        world, network, wrap(network, world, run.compile), build_optimizer(network, schedule),
-        masking_rule(data, index.vocab_size), grid_for(network, data, world), data, schedule, run,
+        world, network, wrap(network, world, compiled), build_optimizer(network, schedule),
+        masking_rule(data, read_vocab(packed)), grid, data, schedule, run,
+        rounding_for(rows, index.max_tokens, data.masked_fraction, compiled, by_edges),
+        Watch(schedule), LossScale(precision == torch.float16, world.size * grid.micro_batches(data.global_batch)),
     )
+
+
+def _inputs(training: Training, index: Index, first: int, last: int) -> Iterator[list[Inputs]]:
+    """What this rank's steps first + 1 to `last` read."""
+    data = training.data
+    steps = read_steps(index, training.grid, data.seed, data.global_batch, first, last, data.isolate_documents)
+    for batches in steps:
+        inputs = [make_inputs(mask_batch(batch, training.rule), training.rounding) for batch in batches]
+        yield [each.pinned() for each in inputs] if training.world.device.type == "cuda" else inputs
 
 
 def _last_step(first: int, schedule: ScheduleConfig, run: RunConfig) -> int:
@@ -187,36 +213,47 @@ def _last_step(first: int, schedule: ScheduleConfig, run: RunConfig) -> int:
 
 def pretrain(
     packed: Path, format: str, out: Path, model: ModelConfig, data: DataConfig, schedule: ScheduleConfig,
-    run: RunConfig,
+    run: RunConfig, init: Path | None = None,
 ) -> Path:
     """Train, or go on training, the run in `out`; return `out`. Under torchrun every rank calls it.
 
-    `format` chooses the index of `packed` (see `choose_index`). Raises ConfigError, ArtefactError where `out` holds
-    another run or an input is damaged, RbtError where the disk is full or the loss is not finite.
+    `format` chooses the index of `packed` (see `choose_index`); `init` is the folder of a model to start from. Raises
+    ConfigError, ArtefactError where `out` holds another run or an input is damaged, RbtError where the disk is full
+    or the losses are not to be trusted.
     """
     check_schedule(schedule)
     folder = choose_index(packed, format)
-    train, validation = _open(folder)
-    tables = describe(packed, folder, train, model, data, schedule, run)
+    train, validation = _open(folder, data)
+    initial = _initial(init, packed, train, model)
+    tables = describe(packed, folder, train, initial, initial.model if initial else model, data, schedule, run)
+    torch.use_deterministic_algorithms(run.deterministic, warn_only=True)
     with join(run.device) as world, open_run(out, packed, tables, world), stop_on_signals() as request:
         newest = latest_checkpoint(out)
         first = world.from_first(step_of(newest) if newest else 0)
         if first >= schedule.max_steps:
             log.info("%s: finished at step %d; nothing to do", out, first)
             return out
-        training = _build(world, train, model, data, schedule, run)
+        training = _build(world, out, packed, train, initial, model, data, schedule, run)
         if first:
-            load_checkpoint(step_folder(out, first), training.model, training.optimizer)
-            log.info("%s: going on after step %d", out, first)
-        session = Session(out, tables, training, train, validation, Metrics(out, first, world))
+            _resume(training, step_folder(out, first))
+        log.info("%s", describe_flops(training))
+        saver = Saver(out, Keep(run.keep_checkpoints, run.keep_every, run.keep_best))
+        session = Session(out, tables, training, train, validation, Metrics(out, first, world), saver)
         last = _last_step(first, schedule, run)
-        steps = read_steps(train, training.grid, data.seed, data.global_batch, first, last)
         try:
-            with prefetched(steps) as batches:
-                _train(session, first, last, request, batches)
+            with prefetched(_inputs(training, train, first, last)) as steps:
+                _train(session, first, last, request, steps)
         finally:
             session.metrics.close()
+            saver.wait()
     return out
+
+
+def _resume(training: Training, checkpoint: Path) -> None:
+    state = load_checkpoint(checkpoint, training.model, training.optimizer)
+    training.watch.restore(state.get("watch", {}))
+    training.loss_scale.restore(state.get("loss_scale", {}))
+    log.info("%s: going on after step %d", checkpoint.parent.parent, state["step"])
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -224,6 +261,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--packed", type=Path, required=True, help="folder that `rbt pack` wrote")
     parser.add_argument("--format", default="", help="format of the index, or its folder's name")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run in it is resumed")
+    parser.add_argument("--init", type=Path, help="folder of a model to start from")
     parser.add_argument("--recipe", help="recipe file or the name of a shipped recipe")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE")
     return parser.parse_args(arguments)
@@ -238,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pretrain(
             options.packed, options.format, options.out,
             recipe.section("model", ModelConfig), recipe.section("data", DataConfig),
-            recipe.section("schedule", ScheduleConfig), recipe.section("run", RunConfig),
+            recipe.section("schedule", ScheduleConfig), recipe.section("run", RunConfig), options.init,
         )
     except (RbtError, OSError) as error:  # a full disk, a missing permission: the system's words name the file
         sys.stderr.write(f"Error: {error}\n")

@@ -1,6 +1,7 @@
 """The folder of a run: what it was started with, and what it reports.
 
-    RUN/config.toml      [model] [data] [schedule] [run] and [packed], the index that is read
+    RUN/config.toml      [model] [data] [schedule] [run], [packed], the index that is read, and [init], the model that
+                         it started from, where there was one
     RUN/metrics.jsonl    one JSON object a logged step or validation
     RUN/checkpoints/     tensorboard/     the tokenizer's files
 
@@ -26,6 +27,7 @@ from rbt.stage import WORK, exclusive
 from rbt.storage import atomic_path, hash_file, write_text
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.distributed import World
+from rbt.trainer.initial import Initial
 
 CONFIG, METRICS, TENSORBOARD = "config.toml", "metrics.jsonl", "tensorboard"
 FREE = frozenset({("data", "micro_batch")})  # keys outside [run] that a resumed run may change
@@ -34,10 +36,10 @@ Tables = dict[str, dict[str, Any]]
 
 
 def describe(
-    packed: Path, folder: Path, index: Index, model: ModelConfig, data: DataConfig, schedule: ScheduleConfig,
-    run: RunConfig,
+    packed: Path, folder: Path, index: Index, initial: Initial | None, model: ModelConfig, data: DataConfig,
+    schedule: ScheduleConfig, run: RunConfig,
 ) -> Tables:
-    """The tables of config.toml: the four sections and what identifies the packed index and its tokenizer."""
+    """The tables of config.toml: the four sections, and what identifies index, tokenizer and a model to start from."""
     for name in tokenizer.FILES:
         if not (packed / name).is_file():
             raise ArtefactError(f"expected the tokenizer's {name}", path=packed, found="none", cure="pack again")
@@ -48,7 +50,10 @@ def describe(
         "rows": index.num_rows,
     }
     sections = {"model": model, "data": data, "schedule": schedule, "run": run}
-    return {**{name: to_table(section) for name, section in sections.items()}, "packed": identity}
+    tables = {**{name: to_table(section) for name, section in sections.items()}, "packed": identity}
+    if initial is not None:
+        tables["init"] = {"weights": initial.weights, "max_tokens": initial.max_tokens}
+    return tables
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

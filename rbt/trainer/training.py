@@ -1,10 +1,11 @@
 """One step of training and one validation, over all ranks.
 
-    micro-batches ──mask──> masked batches ──count over all ranks──> loss / count, backward ──gradients summed over
-    ranks by DDP, at the last micro-batch alone──> norm, clip ──> AdamW at the step's rate
+    micro-batches ──count over all ranks──> loss / count, backward ──gradients summed over ranks by DDP, at the last
+    micro-batch alone──> norm, clip ──> AdamW at the step's rate, unless the loss is not to be trusted
 
 The loss is the mean over all masked tokens of the global batch, however it is cut: each micro-batch adds its summed
-loss divided by the global count (fairseq criterions/masked_lm.py and trainer.py).
+loss divided by the global count (fairseq criterions/masked_lm.py and trainer.py). That of is_next is, in the same way,
+the mean over all pairs, and is added.
 """
 
 from __future__ import annotations
@@ -13,55 +14,27 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rbt.errors import ConfigError
 from rbt.formats.blocks import Index
 from rbt.rng import hash_keys, hash_text
-from rbt.trainer.batches import Batch, Grid, rank_share, read_batch
+from rbt.trainer.batch_masking import mask_batch
+from rbt.trainer.batches import Grid, read_batch
 from rbt.trainer.config import DataConfig, RunConfig, ScheduleConfig
-from rbt.trainer.device_masking import MaskedBatch, mask_batch
 from rbt.trainer.distributed import World
+from rbt.trainer.inputs import Inputs, Rounding, make_inputs
 from rbt.trainer.masking import MaskingRule, validation_seed
-from rbt.trainer.model import Roberta, count_parameters
+from rbt.trainer.model import Roberta
 from rbt.trainer.optim import clip_gradients, learning_rate, summed_loss
 from rbt.trainer.order import rows_at
+from rbt.trainer.stability import LossScale, Watch
 
-CPU_ROWS = 16
-MEMORY_SHARE = 0.6  # of a GPU's memory, for weights, optimizer and activations; the rest is the allocator's
 _DROPOUT = hash_text("dropout")
-
-
-def auto_micro_batch(model: Roberta, share: int, device: torch.device, masked_fraction: float) -> int:
-    """Rows a forward pass for `micro_batch = "auto"`.
-
-    On a CPU at most 16. On a GPU the largest power of two whose activations fit beside 16 bytes a parameter in 60 % of
-    the memory, at 64 bytes a layer, token and hidden unit and 14 bytes a logit. Never more than the rank's share.
-    """
-    if device.type == "cpu":
-        return min(share, CPU_ROWS)
-    shape = model.config.shape
-    row = model.max_tokens * (64 * shape.layers * shape.hidden + 14 * masked_fraction * model.vocab_size)
-    memory = torch.cuda.get_device_properties(device).total_memory
-    room = MEMORY_SHARE * memory - 16 * count_parameters(model)
-    return min(share, 1 << max(0, int(max(1.0, room / row)).bit_length() - 1))
-
-
-def grid_for(model: Roberta, data: DataConfig, world: World) -> Grid:
-    """The grid of a run: `micro_batch` rows, or as many as "auto" allows."""
-    share = rank_share(data.global_batch, world.size)
-    if data.micro_batch == "auto":
-        rows = auto_micro_batch(model, share, world.device, data.masked_fraction)
-    else:
-        rows = min(data.micro_batch, share)
-    if rows < 1:
-        raise ConfigError('[data] micro_batch: expected "auto" or at least 1', found=repr(data.micro_batch))
-    return Grid(world.rank, world.size, rows)
+OVERFLOW = "float16 overflowed; the scale of the loss is halved"
 
 
 def wrap(model: Roberta, world: World, compiled: bool) -> nn.Module:
@@ -73,17 +46,25 @@ def wrap(model: Roberta, world: World, compiled: bool) -> nn.Module:
     return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
 
-def autocast(device: torch.device, precision: Literal["auto", "float32", "bfloat16"]) -> AbstractContextManager[object]:
-    """bfloat16 matrix products where asked; "auto" asks on a GPU."""
-    if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
+def precision_of(run: RunConfig, device: torch.device) -> torch.dtype:
+    """The type of matrix products; "auto" is bfloat16 on a GPU and float32 elsewhere."""
+    if run.precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[run.precision]
 
 
-def batch_loss(module: nn.Module, batch: Batch, masked: MaskedBatch) -> Tensor:
-    """Summed loss of a masked batch."""
-    segments = batch.segments if batch.needs_isolation else None
-    return summed_loss(module(masked.inputs, batch.positions, segments, masked.selected), masked.labels)
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """Matrix products in a precision; weights and sums stay float32."""
+    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
+
+
+def batch_losses(module: nn.Module, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
+    """Summed losses of masked tokens and, of pairs, of is_next."""
+    logits, next_logits = module(inputs.ids, inputs.positions, inputs.layout, inputs.selected, inputs.starts)
+    masked = summed_loss(logits, inputs.labels)
+    if next_logits is None or inputs.is_next is None:
+        return masked, None
+    return masked, summed_loss(next_logits, inputs.is_next)
 
 
 def seed_dropout(seed: int, step: int, micro_batch: int) -> None:
@@ -93,33 +74,46 @@ def seed_dropout(seed: int, step: int, micro_batch: int) -> None:
 
 @dataclass(frozen=True)
 class StepResult:
-    """A step over all ranks: summed loss is this rank's own, the rest is global."""
+    """A step over all ranks. `skipped`: why the update was left out, "" where it was made."""
 
-    local_loss: float
+    loss: float  # mean over masked tokens, nats
+    next_loss: float | None  # mean over pairs, nats
     masked_tokens: int
     tokens: int
     gradient_norm: float
+    skipped: str
+    culprit: tuple[int, int]  # (rank, number) of the micro-batch with the largest loss a token, or one not finite
     stop_asked: bool
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Summed losses of a rank's micro-batches, float64."""
+
+    masked: Tensor  # (micro-batches,)
+    next: Tensor  # (micro-batches,)
+
+
 def accumulate(
-    module: nn.Module, batches: Sequence[Batch], masked: Sequence[MaskedBatch], scale: float,
+    module: nn.Module, batches: Sequence[Inputs], scale: float, next_scale: float,
     autocasting: AbstractContextManager[object], seeds: Sequence[tuple[int, int, int]],
-) -> Tensor:
-    """Add the gradients of scale x summed loss over micro-batches; return the summed loss, float64.
+) -> Sums:
+    """Add the gradients of scale x summed loss (+ next_scale x that of is_next) over micro-batches.
 
     Ranks exchange gradients at the last micro-batch alone. `seeds`: (seed, step, micro-batch) of each dropout.
     """
-    total = torch.zeros((), dtype=torch.float64, device=batches[0].ids.device)
-    for number, (batch, answers, seed) in enumerate(zip(batches, masked, seeds, strict=True)):
+    masked, following = list[Tensor](), list[Tensor]()
+    for number, (inputs, seed) in enumerate(zip(batches, seeds, strict=True)):
         is_last = number == len(batches) - 1
         seed_dropout(*seed)
         with module.no_sync() if isinstance(module, DistributedDataParallel) and not is_last else nullcontext():
             with autocasting:
-                loss = batch_loss(module, batch, answers)
-            torch.autograd.backward(loss * scale)
-        total += loss.detach().double()
-    return total
+                loss, next_loss = batch_losses(module, inputs)
+            total = loss * scale if next_loss is None else loss * scale + next_loss * next_scale
+            torch.autograd.backward(total)
+        masked.append(loss.detach().double())
+        following.append(torch.zeros_like(masked[-1]) if next_loss is None else next_loss.detach().double())
+    return Sums(torch.stack(masked), torch.stack(following))
 
 
 @dataclass(frozen=True)
@@ -135,43 +129,87 @@ class Training:
     data: DataConfig
     schedule: ScheduleConfig
     run: RunConfig
+    rounding: Rounding
+    watch: Watch
+    loss_scale: LossScale
 
-    def step(self, step: int, batches: Sequence[Batch], stop_asked: bool) -> StepResult:
-        """Do update `step` (counted from 1) on this rank's micro-batches; leaves the update out if it is not finite."""
-        batches = [batch.to(self.world.device) for batch in batches]
-        masked = [mask_batch(batch, self.rule) for batch in batches]
-        masked_tokens, tokens, stops = self.world.sum(
-            [sum(len(answers.labels) for answers in masked), sum(batch.tokens for batch in batches), float(stop_asked)]
-        )
+    @property
+    def autocasting(self) -> AbstractContextManager[object]:
+        """Matrix products in the run's precision."""
+        return autocast(self.world.device, precision_of(self.run, self.world.device))
+
+    def step(self, step: int, batches: Sequence[Inputs], stop_asked: bool) -> StepResult:
+        """Do update `step` (counted from 1) on this rank's micro-batches, or leave it out: see `stability`."""
+        batches = [inputs.to(self.world.device) for inputs in batches]
+        masked_tokens, pairs, tokens, stops = self.world.sum([
+            sum(inputs.masked_tokens for inputs in batches), sum(inputs.pairs for inputs in batches),
+            sum(inputs.tokens for inputs in batches), float(stop_asked),
+        ])
         first = self.grid.rank * len(batches)
         seeds = [(self.data.seed, step, first + number) for number in range(len(batches))]
         # DDP averages over ranks: times their number gives the sum
-        scale = self.world.size / max(1.0, masked_tokens)
+        scale = self.world.size * self.loss_scale.value
+        weight = self.data.next_sentence_weight
         self.module.train()
         self.optimizer.zero_grad(set_to_none=True)
-        autocasting = autocast(self.world.device, self.run.precision)
-        loss = float(accumulate(self.module, batches, masked, scale, autocasting, seeds))
-        norm = clip_gradients(self.model.parameters(), self.schedule.clip_norm)
-        if math.isfinite(norm):
+        sums = accumulate(
+            self.module, batches, scale / max(1.0, masked_tokens), weight * scale / max(1.0, pairs), self.autocasting,
+            seeds,
+        )
+        loss, next_loss, culprit = self._losses(batches, sums, masked_tokens, pairs)
+        norm = self._unscaled_norm()
+        overflowed = self.loss_scale.is_used and math.isfinite(loss) and not math.isfinite(norm)
+        skipped = OVERFLOW if overflowed else self.watch.verdict(loss, norm)
+        self.loss_scale.update(overflowed)
+        if not skipped:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step, self.schedule)
             self.optimizer.step()
-        return StepResult(loss, int(masked_tokens), int(tokens), norm, stops > 0)
+        return StepResult(loss, next_loss, int(masked_tokens), int(tokens), norm, skipped, culprit, stops > 0)
 
-    def validate(self, index: Index) -> float:
-        """Mean loss over masked tokens of (at most `validation_rows`) held-out rows, always the same, masked alike."""
+    def _losses(
+        self, batches: Sequence[Inputs], sums: Sums, masked_tokens: float, pairs: float
+    ) -> tuple[float, float | None, tuple[int, int]]:
+        """(mean over masked tokens, mean over pairs or None, (rank, number) of the worst micro-batch), of all ranks."""
+        masked = sums.masked.tolist()
+        means = [total / max(1, inputs.masked_tokens) for total, inputs in zip(masked, batches, strict=True)]
+        worst = max(range(len(means)), key=lambda number: _badness(means[number]))
+        of_ranks = [0.0] * (2 * self.world.size)
+        of_ranks[self.world.rank], of_ranks[self.world.size + self.world.rank] = means[worst], worst
+        total, next_total, *of_ranks = self.world.sum([sum(masked), float(sums.next.sum()), *of_ranks])
+        rank = max(range(self.world.size), key=lambda number: _badness(of_ranks[number]))
+        next_loss = next_total / pairs if pairs else None
+        return total / max(1.0, masked_tokens), next_loss, (rank, int(of_ranks[self.world.size + rank]))
+
+    def _unscaled_norm(self) -> float:
+        """The global norm of the gradients, which are divided by the loss scale and clipped."""
+        if self.loss_scale.value != 1.0:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.div_(self.loss_scale.value)
+        return clip_gradients(self.model.parameters(), self.schedule.clip_norm)
+
+    def validate(self, index: Index) -> tuple[float, float | None]:
+        """Mean losses over masked tokens, and over pairs where there are any, of held-out rows.
+
+        They are always the same rows, at most `validation_rows`, masked alike.
+        """
         count = min(self.run.validation_rows, index.num_rows)
         seed = validation_seed(self.data.seed)
         epochs, rows = rows_at(np.arange(self.world.rank, count, self.world.size), seed, index.num_rows)
         rule = replace(self.rule, seed=seed)
-        loss, masked_tokens = 0.0, 0
+        totals = np.zeros(4)
         self.model.eval()
         for start in range(0, len(rows), self.grid.micro_batch):
             part = slice(start, start + self.grid.micro_batch)
-            batch = read_batch(index, rows[part], epochs[part]).to(self.world.device)
-            masked = mask_batch(batch, rule)
-            with torch.no_grad(), autocast(self.world.device, self.run.precision):
-                loss += float(batch_loss(self.model, batch, masked))
-            masked_tokens += len(masked.labels)
-        total, number = self.world.sum([loss, masked_tokens])
-        return total / max(1.0, number)
+            batch = read_batch(index, rows[part], epochs[part], self.data.isolate_documents)
+            inputs = make_inputs(mask_batch(batch, rule), self.rounding).to(self.world.device)
+            with torch.no_grad(), self.autocasting:
+                loss, next_loss = batch_losses(self.model, inputs)
+            totals += [float(loss), inputs.masked_tokens, 0 if next_loss is None else float(next_loss), inputs.pairs]
+        loss_sum, masked_tokens, next_sum, pairs = self.world.sum(totals.tolist())
+        return loss_sum / max(1.0, masked_tokens), next_sum / pairs if pairs else None
+
+
+def _badness(loss: float) -> float:
+    return loss if math.isfinite(loss) else math.inf

@@ -17,7 +17,7 @@ from rbt.errors import RbtError
 from rbt.formats.checkpoint import FOLDER, checkpoints, latest_checkpoint, read_checkpoint, step_of
 from rbt.rng import rng
 from rbt.storage import TEMPORARY, sweep
-from rbt.trainer.checkpointing import load_checkpoint, save_checkpoint
+from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint, take_snapshot
 from rbt.trainer.config import ModelConfig, ScheduleConfig
 from rbt.trainer.model import Roberta, build_model
 from rbt.trainer.optim import build_optimizer
@@ -49,7 +49,9 @@ def save(run: Path, step: int) -> None:
     model, optimizer = build()
     fill(model, optimizer, step)
     state = {"step": step, "position": 8 * step, "global_batch": 8, "epoch": 0, "config": {}}
-    save_checkpoint(run, model, optimizer, state, {}, KEEP)
+    saver = Saver(run, Keep(KEEP))
+    saver.save(take_snapshot(model, optimizer, state, {}))
+    saver.wait()
 
 
 def check(run: Path) -> int:

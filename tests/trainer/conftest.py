@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,14 @@ import torch
 
 from rbt.formats import blocks, tokens
 from rbt.formats.blocks import Index, open_index
-from rbt.formats.tokenizer import FILES, KIND, VERSION, write_tokenizer
+from rbt.formats.tokenizer import FILES, KIND, VERSION, build_vocab, write_tokenizer
 from rbt.formats.tokens import open_tokens
-from rbt.manifest import Manifest, record_files, write_manifest
+from rbt.manifest import Manifest, load_manifest, record_files, write_manifest
 from rbt.packing.packers import PACKERS
 from rbt.packing.pairs import part_state
 
-VOCAB_SIZE = 261  # four specials, 256 bytes, <mask>
+VOCAB = build_vocab([])  # four specials, 256 bytes, <mask>
+VOCAB_SIZE = len(VOCAB)
 MAX_TOKENS = 32
 Documents = Sequence[Sequence[Sequence[int]]]  # documents of sentences of ids
 
@@ -142,6 +145,25 @@ def document_index(packed: Path) -> Index:
     return open_index(packed / f"doc-sentences-{MAX_TOKENS}", "train")
 
 
+@pytest.fixture(scope="session")
+def sentence_index(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """The blocks of `full_index`, cut in two, with a </s> behind each sentence; rows of one or two of them."""
+    folder = tmp_path_factory.mktemp("sentences") / "packed"
+    shutil.copytree(packed, folder)
+    index = folder / f"full-sentences-{MAX_TOKENS}"
+    for path in sorted(index.glob("*.blocks.npy")):
+        cuts = np.load(path)
+        middles = (cuts[:, 0] + cuts[:, 1] + 1) // 2
+        halves = np.stack([cuts[:, 0], middles, middles, cuts[:, 1]], axis=1).reshape(-1, 2)
+        halves = halves[halves[:, 0] < halves[:, 1]]
+        np.save(path, halves)
+        np.save(index / path.name.replace("blocks", "rows"), np.unique([*range(0, len(halves), 2), len(halves)]))
+    manifest = load_manifest(index)
+    config = {**manifest.config, "separator": "sentence", "max_tokens": 2 * MAX_TOKENS}
+    write_manifest(index, replace(manifest, config=config))
+    return open_index(index, "train")
+
+
 def write_pairs(folder: Path, format: str, max_tokens: int = MAX_TOKENS) -> Path:
     """An index of pairs over the tokens of a packed folder, made by its packer; its folder."""
     store, index = open_tokens(folder / "tokens"), folder / f"{format}-{max_tokens}-seed1"
@@ -163,8 +185,14 @@ def write_pairs(folder: Path, format: str, max_tokens: int = MAX_TOKENS) -> Path
 
 
 @pytest.fixture(scope="session", params=blocks.PAIR_FORMATS)
-def pair_index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Index:
-    """Pairs, some rows of several; the part in the middle is empty."""
+def pair_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of pairs, some rows of several; the part in the middle is empty."""
     train = [random_documents(1, 60), [], random_documents(2, 45)]
     packed = write_packed(tmp_path_factory.mktemp("pairs") / "packed", train, [random_documents(3, 12)])
-    return open_index(write_pairs(packed, request.param), "train")
+    return write_pairs(packed, request.param)
+
+
+@pytest.fixture(scope="session")
+def pair_index(pair_folder: Path) -> Index:
+    """Its rows to train on."""
+    return open_index(pair_folder, "train")

@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.blocks import Index
-from rbt.formats.tokenizer import BOS, EOS, PAD
+from rbt.formats.tokenizer import BOS, EOS
+from rbt.trainer.batch_masking import mask_batch
 from rbt.trainer.batches import Batch, Grid, prefetched, read_batch, read_steps
 from rbt.trainer.config import DataConfig
-from rbt.trainer.device_masking import mask_batch
 from rbt.trainer.masking import masking_rule
 
-from .conftest import MAX_TOKENS
+from .conftest import VOCAB
 
 GRIDS = [(ranks, rows) for ranks in (1, 2, 4) for rows in (1, 3, 100)]
 Seen = dict[tuple[int, int], tuple[list[int], list[int]]]
 
 
-def masked_blocks(batches: list[Batch], vocab_size: int) -> Seen:
+def masked_blocks(batches: list[Batch]) -> Seen:
     """(epoch, block) -> (inputs, selected positions); a block seen twice in an epoch fails."""
     seen: Seen = {}
     for batch in batches:
-        masked = mask_batch(batch, masking_rule(DataConfig(), vocab_size))
-        width = batch.ids.shape[1]
-        for line in range(len(batch.ids)):
-            chosen = masked.selected[masked.selected // width == line] % width
-            for segment, block in enumerate(batch.blocks[line].tolist()):
-                here = batch.segments[line] == segment
-                key = (int(batch.epochs[line]), block)
-                if block >= 0:
-                    assert key not in seen
-                    columns = batch.columns[line][chosen[here[chosen]]]
-                    seen[key] = (masked.inputs[line][here].tolist(), columns.tolist())
+        masked = mask_batch(batch, masking_rule(DataConfig(), VOCAB))
+        for place, (start, end) in enumerate(pairwise(batch.block_edges.tolist())):
+            key = (int(batch.block_epochs[place]), int(batch.blocks[place]))
+            assert key not in seen
+            here = masked.selected[(masked.selected >= start) & (masked.selected < end)] - start
+            seen[key] = (masked.inputs[start:end].tolist(), here.tolist())
     return seen
 
 
@@ -48,46 +44,64 @@ def read_grid(index: Index, ranks: int, rows: int, first: int, last: int, global
     return [batch for step in zip(*ranked, strict=True) for share in step for batch in share]
 
 
-def test_a_batch_holds_the_tokens_of_its_rows(document_index: Index) -> None:
-    rows = np.array([5, 0, 17])
-    batch = read_batch(document_index, rows, np.array([0, 0, 1]))
-    assert batch.ids.shape[1] % 8 == 0
-    for line, row in enumerate(rows):
-        blocks = document_index.read_row(int(row))
-        joined = np.concatenate([ids for _, ids in blocks])
-        end = len(joined)
-        assert np.array_equal(batch.ids[line, :end], joined)
-        assert np.array_equal(batch.positions[line, :end], np.concatenate([2 + np.arange(len(i)) for _, i in blocks]))
-        assert batch.segments[line, :end].tolist() == [s for s, (_, ids) in enumerate(blocks) for _ in ids]
-        assert batch.blocks[line].tolist()[: len(blocks)] == [number for number, _ in blocks]
-        assert (batch.blocks[line, len(blocks) :] == -1).all()
-        assert (batch.ids[line, end:] == PAD).all()
-        assert (batch.positions[line, end:] == PAD).all()
-        assert (batch.segments[line, end:] == -1).all()
-        assert all(ids[0] == BOS and ids[-1] == EOS for _, ids in blocks)
-    assert batch.tokens == int((batch.segments >= 0).sum())
-    assert batch.needs_isolation
+@pytest.mark.parametrize("name", ["full_index", "document_index", "sentence_index"])
+def test_a_batch_holds_the_blocks_of_its_rows(request: pytest.FixtureRequest, name: str) -> None:
+    """In the order of the rows, as `read_row` gives them, whatever the separator."""
+    assert read_all(request.getfixturevalue(name)).is_next.tolist() == []
 
 
 def test_a_batch_holds_the_pairs_of_its_rows(pair_index: Index) -> None:
     """Each pair is one segment: both halves see each other, and positions run on from A into B."""
-    batch = read_batch(pair_index, np.arange(pair_index.num_rows), np.zeros(pair_index.num_rows, dtype=np.int64))
-    assert batch.ids.shape[1] <= MAX_TOKENS
-    for line in range(pair_index.num_rows):
-        part, first, last, number = pair_index.locate(line)
-        for segment, (a_start, a_end, b_start, b_end, _) in enumerate(part.blocks[first:last].tolist()):
-            here = batch.segments[line] == segment
-            a, b = part.tokens.tokens[a_start:a_end].tolist(), part.tokens.tokens[b_start:b_end].tolist()
-            assert batch.ids[line][here].tolist() == [BOS, *a, EOS, EOS, *b, EOS]
-            assert batch.positions[line][here].tolist() == list(range(2, 2 + len(a) + len(b) + 4))
-            assert batch.blocks[line, segment] == number + segment
-    assert (batch.blocks[:, 1] >= 0).any()
-    assert sorted(batch.blocks[batch.blocks >= 0].tolist()) == list(range(pair_index.num_blocks))
+    flags = np.concatenate([part.blocks[:, 4] for part in pair_index.parts])
+    batch = read_all(pair_index)
+    assert batch.is_next.tolist() == flags[batch.blocks].tolist()
+    assert 0 < flags.sum() < len(flags)
+
+
+def read_all(index: Index) -> Batch:
+    """All rows of an index in some order, compared with `read_row`."""
+    rows = np.random.default_rng(3).permutation(index.num_rows)
+    batch = read_batch(index, rows, np.arange(len(rows)) % 3)
+    content = [index.read_row(int(row)) for row in rows]
+    blocks = [block for row in content for block in row]
+    assert batch.blocks.tolist() == [number for number, _ in blocks]
+    assert batch.ids.tolist() == [token for _, ids in blocks for token in ids.tolist()]
+    assert np.diff(batch.block_edges).tolist() == [len(ids) for _, ids in blocks]
+    assert np.diff(batch.row_edges).tolist() == [sum(len(ids) for _, ids in row) for row in content]
+    assert batch.positions.tolist() == [2 + place for _, ids in blocks for place in range(len(ids))]
+    assert batch.segment_edges.tolist() == batch.block_edges.tolist()
+    assert batch.block_epochs.tolist() == [place % 3 for place, row in enumerate(content) for _ in row]
+    assert (batch.rows.tolist(), batch.epochs.tolist()) == (rows.tolist(), (np.arange(len(rows)) % 3).tolist())
+    assert all(ids[0] == BOS and ids[-1] == EOS for _, ids in blocks)
+    return batch
+
+
+def test_isolated_documents_are_segments_of_their_own(full_index: Index) -> None:
+    """A segment begins behind the </s> that ends a document, and positions with it; masks know only blocks."""
+    rows = np.arange(full_index.num_rows)
+    batch = read_batch(full_index, rows, np.zeros_like(rows), isolate_documents=True)
+    joint = read_batch(full_index, rows, np.zeros_like(rows))
+    assert np.array_equal(batch.ids, joint.ids) and np.array_equal(batch.block_edges, joint.block_edges)
+    starts = [start for start in range(1, len(batch.ids)) if batch.ids[start - 1] == EOS]
+    assert batch.segment_edges.tolist() == [0, *starts, len(batch.ids)]
+    assert len(batch.segment_edges) > len(batch.block_edges)
+    assert batch.positions.tolist() == [
+        2 + place for start, end in pairwise(batch.segment_edges.tolist()) for place in range(end - start)
+    ]
+    assert np.array_equal(*(mask_batch(each, masking_rule(DataConfig(), VOCAB)).inputs for each in (batch, joint)))
+
+
+def test_documents_are_isolated_beside_the_ends_of_sentences(sentence_index: Index) -> None:
+    rows = np.arange(sentence_index.num_rows)
+    batch = read_batch(sentence_index, rows, np.zeros_like(rows), isolate_documents=True)
+    inner = set(batch.segment_edges.tolist()) - set(batch.block_edges.tolist())
+    twice = [place for place in range(2, len(batch.ids)) if batch.ids[place - 2 : place].tolist() == [EOS, EOS]]
+    assert inner == set(twice) and inner
 
 
 def test_v34_pairs_are_masked_by_block_and_their_specials_never(pair_index: Index) -> None:
     batch = read_batch(pair_index, np.arange(pair_index.num_rows), np.zeros(pair_index.num_rows, dtype=np.int64))
-    seen = masked_blocks([batch], pair_index.vocab_size)
+    seen = masked_blocks([batch])
     assert len(seen) == pair_index.num_blocks
     for row in range(pair_index.num_rows):
         for number, ids in pair_index.read_row(row):
@@ -96,21 +110,11 @@ def test_v34_pairs_are_masked_by_block_and_their_specials_never(pair_index: Inde
             assert [place for place, id in enumerate(inputs) if id != ids[place] and place not in selected] == []
 
 
-def test_rows_of_one_full_block_need_no_isolation(full_index: Index) -> None:
-    full = [row for row in range(full_index.num_rows) if len(full_index.read_row(row)[0][1]) == full_index.max_tokens]
-    batch = read_batch(full_index, np.array(full[:4]), np.zeros(4, dtype=np.int64))
-    assert not batch.needs_isolation
-    assert batch.ids.shape == (4, full_index.max_tokens)
-
-
 @pytest.mark.parametrize(("ranks", "rows"), GRIDS)
 def test_v29_an_epoch_visits_each_block_once_on_every_grid(document_index: Index, ranks: int, rows: int) -> None:
     global_batch, count = 8, document_index.num_rows
     batches = read_grid(document_index, ranks, rows, 0, -(-count // global_batch), global_batch)
-    seen = [
-        block for batch in batches for line in np.flatnonzero(batch.epochs == 0)
-        for block in batch.blocks[line].tolist() if block >= 0
-    ]
+    seen = [block for batch in batches for block in batch.blocks[batch.block_epochs == 0].tolist()]
     assert sorted(seen) == list(range(document_index.num_blocks))
 
 
@@ -123,10 +127,10 @@ def test_v30_v31_another_grid_goes_on_with_the_same_blocks_and_masks(
     index: Index = request.getfixturevalue(format)
     global_batch, cut = 12, 5
     end = 2 * index.num_rows // global_batch + 1
-    straight = masked_blocks(read_grid(index, 1, 12, 0, end, global_batch), index.vocab_size)
+    straight = masked_blocks(read_grid(index, 1, 12, 0, end, global_batch))
     before = read_grid(index, 2, 5, 0, cut, global_batch)
     after = read_grid(index, ranks, rows, cut, end, global_batch)
-    assert masked_blocks(before + after, index.vocab_size) == straight
+    assert masked_blocks(before + after) == straight
     assert {epoch for epoch, _ in straight} == {0, 1, 2}
 
 

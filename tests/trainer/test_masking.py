@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rbt.errors import ConfigError
 from rbt.formats.blocks import Index
-from rbt.formats.tokenizer import BOS, EOS, FIRST_ORDINARY_ID, PAD
-from rbt.rng import hash_keys, mix64
-from rbt.trainer import device_masking
+from rbt.formats.tokenizer import BOS, EOS, FIRST_ORDINARY_ID, LEADING_SPECIALS, build_vocab
+from rbt.trainer.batch_masking import mask_batch
 from rbt.trainer.batches import Batch, read_batch
 from rbt.trainer.config import DataConfig
-from rbt.trainer.device_masking import mask_batch
 from rbt.trainer.masking import mask_block, masking_rule, validation_seed
 
 VOCABULARY = 1000
 MASK = VOCABULARY - 1
+BYTES = build_vocab([])
+# a third of the tokens begins with a space, a third is white space alone
+VOCAB = {
+    **{token: number for number, token in enumerate(LEADING_SPECIALS)},
+    **{f"Ġ{number}": number for number in range(4, MASK, 3)},
+    **{f"{number}": number for number in range(5, MASK, 3)},
+    **{"Ċ" + "Ġ" * number: number for number in range(6, MASK, 3)},
+    "<mask>": MASK,
+}
 
 
 def random_block(generator: np.random.Generator, length: int, vocab_size: int = VOCABULARY) -> np.ndarray:
@@ -36,67 +43,56 @@ def random_block(generator: np.random.Generator, length: int, vocab_size: int = 
 
 def batch_of(rows: list[list[np.ndarray]], first_block: int = 0, epoch: int = 0) -> Batch:
     """A batch of rows of blocks, numbered from `first_block`."""
-    width = max(sum(map(len, row)) for row in rows) + 3
-    ids, positions, segments = (np.full((len(rows), width), fill) for fill in (PAD, PAD, -1))
-    blocks = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
-    number = first_block
-    for line, row in enumerate(rows):
-        start = 0
-        for segment, block in enumerate(row):
-            part = np.s_[line, start : start + len(block)]
-            ids[part], positions[part], segments[part] = block, np.arange(2, 2 + len(block)), segment
-            blocks[line, segment] = number
-            start, number = start + len(block), number + 1
-    tensors = [torch.from_numpy(array.astype(np.int64)) for array in (ids, positions, segments)]
-    epochs = np.full(len(rows), epoch, dtype=np.int64)
-    return Batch(*tensors, blocks, np.arange(len(rows)), epochs, 0, True)
+    blocks = [block for row in rows for block in row]
+    edges = np.cumsum([0, *map(len, blocks)])
+    row_edges = np.cumsum([0, *(sum(map(len, row)) for row in rows)])
+    epochs = np.full(len(blocks), epoch, dtype=np.int64)
+    numbers, none = first_block + np.arange(len(blocks)), np.empty(0, dtype=np.int64)
+    ids = np.concatenate(blocks).astype(np.int64)
+    return Batch(ids, edges, edges, row_edges, numbers, epochs, none, np.arange(len(rows)), epochs[: len(rows)])
 
 
-def masked_rows(batch: Batch, data: DataConfig, vocab_size: int = VOCABULARY) -> tuple[np.ndarray, np.ndarray]:
-    """(inputs, selected) of the batched version, both (rows, time)."""
-    masked = mask_batch(batch, masking_rule(data, vocab_size))
-    selected = np.zeros(batch.ids.numel(), dtype=bool)
-    selected[masked.selected.cpu().numpy()] = True
-    assert torch.equal(masked.labels, batch.ids.flatten()[masked.selected])
-    return masked.inputs.cpu().numpy(), selected.reshape(batch.ids.shape)
+def masked_stream(batch: Batch, data: DataConfig, vocab: dict[str, int] = VOCAB) -> tuple[np.ndarray, np.ndarray]:
+    """(inputs, whether selected) of the batched version, both (tokens,)."""
+    masked = mask_batch(batch, masking_rule(data, vocab))
+    selected = np.zeros(len(batch.ids), dtype=bool)
+    selected[masked.selected] = True
+    assert masked.selected.tolist() == sorted(set(masked.selected.tolist()))
+    assert np.array_equal(masked.labels, batch.ids[masked.selected])
+    return masked.inputs, selected
 
 
-def assert_equals_definition(batch: Batch, data: DataConfig, vocab_size: int = VOCABULARY) -> None:
-    """Compare every block of a batch with `mask_block`, and padding with padding."""
-    inputs, selected = masked_rows(batch, data, vocab_size)
-    ids, segments = batch.ids.cpu().numpy(), batch.segments.cpu().numpy()
-    rule = masking_rule(data, vocab_size)
-    for line in range(len(ids)):
-        for segment, block in enumerate(batch.blocks[line]):
-            here = segments[line] == segment
-            if block >= 0:
-                expected, positions = mask_block(ids[line][here], rule, int(batch.epochs[line]), int(block))
-                assert np.array_equal(inputs[line][here], expected)
-                assert np.array_equal(np.flatnonzero(selected[line][here]), positions)
-        assert not selected[line][segments[line] < 0].any()
-        assert (inputs[line][segments[line] < 0] == PAD).all()
+def masked_rows(ids: np.ndarray, data: DataConfig, vocab: dict[str, int] = VOCAB) -> tuple[np.ndarray, np.ndarray]:
+    """The same of rows of one block each, (rows, time) in and out."""
+    inputs, selected = masked_stream(batch_of([[row] for row in ids]), data, vocab)
+    return inputs.reshape(ids.shape), selected.reshape(ids.shape)
 
 
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20), st.integers(0, 2**64 - 1))
-def test_hashes_in_torch_equal_those_in_numpy(values: list[int], seed: int) -> None:
-    array = np.array(values, dtype=np.int64)
-    keys = torch.from_numpy(array)
-    assert np.array_equal(device_masking.mix64(keys).numpy().view(np.uint64), mix64(array))
-    state = torch.from_numpy(np.full(len(array), hash_keys(seed)).view(np.int64))
-    assert np.array_equal(device_masking._fold(state, keys).numpy().view(np.uint64), hash_keys(seed, array))
+def assert_equals_definition(batch: Batch, data: DataConfig, vocab: dict[str, int] = VOCAB) -> None:
+    """Compare every block of a batch with `mask_block`."""
+    inputs, selected = masked_stream(batch, data, vocab)
+    rule = masking_rule(data, vocab)
+    for place, (start, end) in enumerate(pairwise(batch.block_edges.tolist())):
+        epoch, number = int(batch.block_epochs[place]), int(batch.blocks[place])
+        expected, positions = mask_block(batch.ids[start:end], rule, epoch, number)
+        assert np.array_equal(inputs[start:end], expected)
+        assert np.array_equal(np.flatnonzero(selected[start:end]), positions)
 
 
 @given(
     lengths=st.lists(st.lists(st.integers(2, 40), min_size=1, max_size=5), min_size=1, max_size=5),
     masking=st.sampled_from(["rbt", "fairseq"]), fraction=st.sampled_from([0.0, 0.15, 0.5, 1.0]),
-    seed=st.integers(0, 2**62), epoch=st.integers(0, 10**6), first=st.integers(0, 2**40),
+    words=st.booleans(), static=st.sampled_from([0, 1, 10]), seed=st.integers(0, 2**62),
+    epoch=st.integers(0, 10**6), first=st.integers(0, 2**40),
 )
 def test_v35_batches_are_masked_as_their_blocks_alone(
-    lengths: list[list[int]], masking: str, fraction: float, seed: int, epoch: int, first: int
+    lengths: list[list[int]], masking: str, fraction: float, words: bool, static: int, seed: int, epoch: int, first: int
 ) -> None:
     generator = np.random.default_rng(seed % 1000)
     rows = [[random_block(generator, length) for length in row] for row in lengths]
-    data = DataConfig(seed=seed, masking=masking, masked_fraction=fraction)  # type: ignore[arg-type]
+    data = DataConfig(
+        seed=seed, masking=masking, masked_fraction=fraction, whole_words=words, static_masks=static  # type: ignore[arg-type]
+    )
     assert_equals_definition(batch_of(rows, first, epoch), data)
 
 
@@ -105,21 +101,12 @@ def test_v35_masks_of_an_index_equal_the_definition(full_index: Index, document_
     for index in (full_index, document_index):
         numbers = np.array(rows) % index.num_rows
         batch = read_batch(index, numbers, np.arange(len(rows)) % 3)
-        assert_equals_definition(batch, DataConfig(), index.vocab_size)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_v35_masks_are_the_same_bits_on_a_gpu() -> None:
-    generator = np.random.default_rng(0)
-    batch = batch_of([[random_block(generator, 60) for _ in range(3)] for _ in range(16)])
-    on_cpu, on_gpu = masked_rows(batch, DataConfig()), masked_rows(batch.to(torch.device("cuda")), DataConfig())
-    assert np.array_equal(on_cpu[0], on_gpu[0])
-    assert np.array_equal(on_cpu[1], on_gpu[1])
+        assert_equals_definition(batch, DataConfig(), BYTES)
 
 
 def test_v35_every_epoch_has_a_new_mask_and_replay_the_same() -> None:
     block = random_block(np.random.default_rng(1), 200)
-    rule = masking_rule(DataConfig(), VOCABULARY)
+    rule = masking_rule(DataConfig(), VOCAB)
     first = mask_block(block, rule, 0, 9)
     assert np.array_equal(first[0], mask_block(block, rule, 0, 9)[0])
     for epoch, number in ((1, 9), (2, 9), (0, 10)):
@@ -132,8 +119,7 @@ def many() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(2)
     ids = generator.integers(FIRST_ORDINARY_ID, MASK, (4000, 101))
     ids[:, 0], ids[:, -1] = BOS, EOS
-    inputs, selected = masked_rows(batch_of([[row] for row in ids]), DataConfig())
-    return ids, inputs[:, :101], selected[:, :101]
+    return ids, *masked_rows(ids, DataConfig())
 
 
 def assert_share(hits: int, trials: int, share: float) -> None:
@@ -178,8 +164,7 @@ def test_v34_the_released_behavior_masks_specials_and_draws_the_mask() -> None:
     ids = np.full((3000, 8), 5)
     ids[:, 0], ids[:, -1] = BOS, EOS
     data = DataConfig(masking="fairseq", replaced_by_mask=0.0, replaced_by_random=1.0)
-    inputs, selected = masked_rows(batch_of([[row] for row in ids]), data, 10)
-    inputs, selected = inputs[:, :8], selected[:, :8]
+    inputs, selected = masked_rows(ids, data, dict(list(VOCAB.items())[:4]) | {f"{n}": n for n in range(4, 10)})
     assert set(selected.sum(axis=1).tolist()) == {1, 2}  # 0.15 x 8 = 1.2
     for position in (0, 4, 7):
         assert_share(int(selected[:, position].sum()), 3000, 0.15)
@@ -187,7 +172,7 @@ def test_v34_the_released_behavior_masks_specials_and_draws_the_mask() -> None:
 
 
 def test_v36_at_least_one_masked_token_a_block() -> None:
-    rule = masking_rule(DataConfig(), VOCABULARY)
+    rule = masking_rule(DataConfig(), VOCAB)
     for number in range(50):
         assert len(mask_block(np.array([BOS, 7, EOS]), rule, 0, number)[1]) == 1
     assert len(mask_block(np.array([BOS, EOS]), rule, 0, 0)[1]) == 0  # nothing maskable
@@ -199,14 +184,14 @@ def test_v38_probabilities_are_parameters() -> None:
     base = DataConfig(masked_fraction=1.0)
 
     def inputs(**changes: float) -> np.ndarray:
-        rule = masking_rule(dataclasses.replace(base, **changes), VOCABULARY)  # type: ignore[arg-type]
+        rule = masking_rule(dataclasses.replace(base, **changes), VOCAB)  # type: ignore[arg-type]
         return mask_block(block, rule, 0, 0)[0]
 
     assert (inputs(replaced_by_mask=1.0, replaced_by_random=0.0) == MASK).sum() == maskable
     assert np.array_equal(inputs(replaced_by_mask=0.0, replaced_by_random=0.0), block)
     assert (inputs(replaced_by_mask=0.0, replaced_by_random=1.0) != block).sum() > 0.98 * maskable
     assert_share(int((inputs(replaced_by_mask=0.3, replaced_by_random=0.0) == MASK).sum()), maskable, 0.3)
-    few = mask_block(block, masking_rule(DataConfig(masked_fraction=0.4), VOCABULARY), 0, 0)[1]
+    few = mask_block(block, masking_rule(DataConfig(masked_fraction=0.4), VOCAB), 0, 0)[1]
     assert len(few) in (math.floor(0.4 * maskable), math.floor(0.4 * maskable) + 1)
 
 
@@ -220,16 +205,70 @@ def test_v38_probabilities_are_parameters() -> None:
 )
 def test_impossible_probabilities_are_an_error_that_names_the_key(changes: dict[str, float], key: str) -> None:
     with pytest.raises(ConfigError, match=key):
-        masking_rule(DataConfig(**changes), VOCABULARY)  # type: ignore[arg-type]
+        masking_rule(DataConfig(**changes), VOCAB)  # type: ignore[arg-type]
 
 
 def test_masks_are_pinned() -> None:
     """A change of these positions would change what every published run has predicted."""
     block = np.array([BOS, *range(10, 50), EOS])
-    inputs, selected = mask_block(block, masking_rule(DataConfig(seed=1), VOCABULARY), 0, 0)
+    inputs, selected = mask_block(block, masking_rule(DataConfig(seed=1), VOCAB), 0, 0)
     assert selected.tolist() == [6, 12, 18, 25, 26, 33]
     assert inputs[selected].tolist() == [103, 315, 27, 34, 999, 999]
 
 
 def test_validation_masks_differ_from_those_of_training() -> None:
     assert validation_seed(1) not in (1, validation_seed(2))
+
+
+def words_of(texts: list[str]) -> tuple[np.ndarray, dict[str, int]]:
+    """(ids of a block of these tokens, a vocabulary that has them)."""
+    vocab = {token: number for number, token in enumerate([*LEADING_SPECIALS, *dict.fromkeys(texts), "<mask>"])}
+    return np.array([BOS, *(vocab[text] for text in texts), EOS], dtype=np.int64), vocab
+
+
+def test_v37_whole_words_are_masked_and_nothing_else() -> None:
+    """A word goes on until white space, which begins the next one or is one."""
+    ids, vocab = words_of(["un", "do", "able", ",", "Ġre", "do", "Ċ", "it", "s"])
+    words = [{1, 2, 3, 4}, {5, 6}, {7}, {8, 9}]  # a comma belongs to the word that it stands behind
+    data = DataConfig(whole_words=True, masked_fraction=0.5, replaced_by_mask=1.0, replaced_by_random=0.0)
+    rule = masking_rule(data, vocab)
+    seen = set()
+    for block in range(60):
+        inputs, selected = mask_block(ids, rule, 0, block)
+        whole = [word for word in words if word <= set(selected.tolist())]
+        assert set().union(*whole) == set(selected.tolist()) and len(whole) == 2
+        assert (inputs[selected] == rule.mask_id).all()
+        seen.update(map(min, whole))
+    assert seen == {1, 5, 7, 8}
+
+
+def test_v37_a_word_has_one_action() -> None:
+    ids, vocab = words_of(["a", "b", "c", "Ġd", "e", "f"] * 5)
+    rule = masking_rule(DataConfig(whole_words=True, masked_fraction=1.0, replaced_by_random=0.0), vocab)
+    kept = masked = 0
+    for block in range(50):
+        inputs, _ = mask_block(ids, rule, 0, block)
+        for start in [*range(4, 31, 6), *range(7, 29, 6)]:
+            is_mask = set((inputs[start : start + 3] == rule.mask_id).tolist())
+            assert len(is_mask) == 1
+            kept, masked = kept + (is_mask == {False}), masked + (is_mask == {True})
+    assert_share(masked, kept + masked, 0.8)
+
+
+def test_static_masks_come_in_turn() -> None:
+    """Ten masks over forty epochs: each is seen four times, in the order of epochs."""
+    block = random_block(np.random.default_rng(1), 200)
+    rule = masking_rule(DataConfig(static_masks=10), VOCAB)
+    masks = [tuple(mask_block(block, rule, epoch, 3)[1].tolist()) for epoch in range(40)]
+    assert masks[:10] * 4 == masks
+    assert len(set(masks)) == 10
+    dynamic = masking_rule(DataConfig(), VOCAB)
+    assert masks[:10] == [tuple(mask_block(block, dynamic, epoch, 3)[1].tolist()) for epoch in range(10)]
+    with pytest.raises(ConfigError, match="static_masks: expected 0 or more"):
+        masking_rule(DataConfig(static_masks=-1), VOCAB)
+
+
+def test_a_batch_of_more_blocks_than_a_key_can_tell_apart_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rbt.trainer.batch_masking.MAX_BLOCKS", 2)
+    with pytest.raises(ConfigError, match="micro_batch: expected at most 2 blocks"):
+        mask_batch(batch_of([[random_block(np.random.default_rng(0), 4)] * 3]), masking_rule(DataConfig(), VOCAB))

@@ -10,8 +10,11 @@ from torch import Tensor
 from rbt.errors import ConfigError
 from rbt.formats.blocks import Index
 from rbt.formats.tokenizer import PAD
-from rbt.trainer.batches import Batch, read_batch
+from rbt.trainer.attention import Layout, dense_length, has_varlen, masked_layout
+from rbt.trainer.batch_masking import MaskedBatch
+from rbt.trainer.batches import read_batch
 from rbt.trainer.config import ModelConfig
+from rbt.trainer.inputs import Rounding, make_inputs
 from rbt.trainer.model import Roberta, build_model, count_parameters
 
 SMALL = ModelConfig(layers=2, hidden=32, heads=4, feed_forward=48)
@@ -28,14 +31,27 @@ def model() -> Roberta:
     return model
 
 
-def logits(model: Roberta, blocks: list[list[int]], padding: int, isolated: bool = True) -> Tensor:
-    """Logits (tokens, vocabulary) of one row of blocks with padding behind."""
-    ids = torch.tensor([[token for block in blocks for token in block] + [PAD] * padding])
-    positions = torch.tensor([[2 + n for block in blocks for n in range(len(block))] + [PAD] * padding])
-    segments = torch.tensor([[s for s, block in enumerate(blocks) for _ in block] + [-1] * padding])
-    chosen = torch.arange(ids.numel() - padding)
+def stream(blocks: list[list[int]]) -> tuple[Tensor, Tensor, np.ndarray]:
+    """(ids, positions, edges) of blocks one behind the other."""
+    ids = torch.tensor([token for block in blocks for token in block])
+    positions = torch.tensor([2 + place for block in blocks for place in range(len(block))])
+    return ids, positions, np.cumsum([0, *map(len, blocks)])
+
+
+def logits(model: Roberta, blocks: list[list[int]], rows: list[int] | None = None) -> Tensor:
+    """Logits (tokens, vocabulary) of blocks, `rows` of which lie in a row each; None: all in one."""
+    ids, positions, edges = stream(blocks)
+    layout = masked_layout(edges, edges[np.cumsum([0, *(rows or [len(blocks)])])])
     with torch.no_grad():
-        result: Tensor = model(ids, positions, segments if isolated else None, chosen)
+        result: Tensor = model(ids, positions, layout, torch.arange(len(ids)))[0]
+    return result
+
+
+def logits_alone(model: Roberta, block: list[int]) -> Tensor:
+    """Logits (tokens, vocabulary) of a block with nothing beside it."""
+    ids, positions, _ = stream([block])
+    with torch.no_grad():
+        result: Tensor = model(ids, positions, Layout(dense=len(block)), torch.arange(len(ids)))[0]
     return result
 
 
@@ -69,46 +85,107 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert not torch.equal(first.layers[0].expand.weight, first.layers[1].expand.weight)
 
 
+FIRST, SECOND, THIRD = [0, 7, 8, 2], [0, 9, 10, 11, 2], [0, 12, 2]
+
+
 def test_v44_an_isolated_block_does_not_see_its_neighbor(model: Roberta) -> None:
-    first, changed, second = [0, 7, 8, 2], [0, 30, 31, 2], [0, 9, 10, 11, 2]
-    isolated = logits(model, [first, second], 3), logits(model, [changed, second], 3)
+    changed = [0, 30, 31, 2]
+    isolated = logits(model, [FIRST, SECOND]), logits(model, [changed, SECOND])
     assert torch.equal(isolated[0][4:], isolated[1][4:])
     assert not torch.allclose(isolated[0][:4], isolated[1][:4])
-    joint = logits(model, [first, second], 0, isolated=False), logits(model, [changed, second], 0, isolated=False)
+    joint = logits_alone(model, FIRST + SECOND), logits_alone(model, changed + SECOND)
     assert not torch.allclose(joint[0][4:], joint[1][4:])
 
 
-def test_v44_a_block_in_a_shared_row_is_read_as_alone(model: Roberta) -> None:
-    first, second = [0, 7, 8, 2], [0, 9, 10, 11, 2]
-    together = logits(model, [first, second], 5)
-    alone = torch.cat([logits(model, [block], 0, isolated=False) for block in (first, second)])
+@pytest.mark.parametrize("rows", [[3], [2, 1], [1, 2], [1, 1, 1]])
+def test_v44_v45_a_block_is_read_as_alone_whatever_is_beside_it(model: Roberta, rows: list[int]) -> None:
+    """Also in rows of different widths, which are padded."""
+    together = logits(model, [FIRST, SECOND, THIRD], rows)
+    alone = torch.cat([logits_alone(model, block) for block in (FIRST, SECOND, THIRD)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
 
 
-def test_v45_a_padded_row_equals_an_unpadded_one(model: Roberta) -> None:
-    block = [0, 9, 10, 11, 12, 2]
-    torch.testing.assert_close(
-        logits(model, [block], 7), logits(model, [block], 0, isolated=False), rtol=0, atol=1e-12
-    )
-
-
-def test_the_head_sees_selected_positions_alone(model: Roberta, full_index: Index) -> None:
-    batch: Batch = read_batch(full_index, np.array([0, 1]), np.array([0, 0]))
-    network = build_model(SMALL, full_index.vocab_size, full_index.max_tokens, 1).eval()
-    chosen = torch.tensor([3, 1, batch.ids.shape[1] + 2])
-    everywhere = torch.arange(batch.ids.numel())
+def test_blocks_of_one_length_need_no_mask(model: Roberta) -> None:
+    ids, positions, edges = stream([FIRST, [0, 20, 21, 2], [0, 22, 23, 2]])
+    assert dense_length(edges) == 4
+    assert dense_length(stream([FIRST, SECOND])[2]) is None
     with torch.no_grad():
-        some = network(batch.ids, batch.positions, batch.segments, chosen)
-        all_logits = network(batch.ids, batch.positions, batch.segments, everywhere)
-    assert some.shape == (3, full_index.vocab_size)
-    torch.testing.assert_close(some, all_logits[chosen], rtol=0, atol=1e-6)
+        dense = model(ids, positions, Layout(dense=4), torch.arange(12))[0]
+    torch.testing.assert_close(dense, logits(model, [FIRST, [0, 20, 21, 2], [0, 22, 23, 2]]), rtol=0, atol=1e-12)
 
 
-def test_a_batch_without_a_selected_position_has_gradients_of_zero() -> None:
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_attention_by_edges_is_that_under_a_mask(precision: torch.dtype) -> None:
+    assert has_varlen(torch.device("cuda"), precision, 64)
+    assert not has_varlen(torch.device("cuda"), torch.float32, 64)
+
+
+def test_attention_by_edges_is_not_asked_of_a_cpu() -> None:
+    assert not has_varlen(torch.device("cpu"), torch.bfloat16, 64)
+
+
+def test_v44_isolated_documents_do_not_see_each_other(model: Roberta, full_index: Index) -> None:
+    """Off, another first document of a block changes the logits of the second; on, it does not."""
+    network = build_model(SMALL, full_index.vocab_size, full_index.max_tokens, 1).double().eval()
+    rows = np.array([next(r for r in range(full_index.num_rows) if 2 in full_index.read_row(r)[0][1][1:-1].tolist())])
+    for isolated in (False, True):
+        batch = read_batch(full_index, rows, np.zeros(1, dtype=np.int64), isolate_documents=isolated)
+        start = batch.ids.tolist().index(2) + 1
+        found = []
+        for changed in (batch.ids, np.where(np.arange(len(batch.ids)) < start - 1, 200, batch.ids)):
+            inputs = make_inputs(MaskedBatch(batch, changed, np.arange(len(changed)), changed), Rounding())
+            with torch.no_grad():
+                found.append(network(inputs.ids, inputs.positions, inputs.layout, inputs.selected)[0][start:])
+        assert torch.equal(*found) == isolated
+
+
+def test_the_head_sees_selected_places_alone(full_index: Index) -> None:
+    batch = read_batch(full_index, np.array([0, 1]), np.array([0, 0]))
+    network = build_model(SMALL, full_index.vocab_size, full_index.max_tokens, 1).eval()
+    chosen, everywhere = np.array([3, 1, len(batch.ids) - 2]), np.arange(len(batch.ids))
+    found = []
+    for places in (chosen, everywhere):
+        inputs = make_inputs(MaskedBatch(batch, batch.ids, places, batch.ids[places]), Rounding())
+        with torch.no_grad():
+            found.append(network(inputs.ids, inputs.positions, inputs.layout, inputs.selected)[0])
+    assert found[0].shape == (3, full_index.vocab_size)
+    torch.testing.assert_close(found[0], found[1][chosen], rtol=0, atol=1e-6)
+
+
+def test_a_batch_without_a_selected_place_has_gradients_of_zero() -> None:
     network = build_model(SMALL, VOCABULARY, TIME, 1)
-    ids = torch.tensor([[0, 5, 2]])
-    network(ids, ids.new_tensor([[2, 3, 4]]), None, ids.new_empty(0)).sum().backward()
+    ids = torch.tensor([0, 5, 2])
+    network(ids, torch.tensor([2, 3, 4]), Layout(dense=3), ids.new_empty(0))[0].sum().backward()
     assert all((parameter.grad == 0).all() for parameter in network.parameters())
+
+
+def test_activations_that_are_computed_anew_give_the_same_gradients() -> None:
+    """Bit for bit, dropout and all."""
+    ids, positions, edges = stream([FIRST, SECOND])
+    found = []
+    for anew in (False, True):
+        network = build_model(SMALL, VOCABULARY, TIME, 1)
+        network.checkpoint_activations = anew
+        torch.manual_seed(3)
+        network(ids, positions, masked_layout(edges, edges[[0, 2]]), torch.arange(9))[0].square().sum().backward()
+        found.append([parameter.grad for parameter in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))  # type: ignore[arg-type]
+
+
+def test_pairs_have_a_head_of_their_own() -> None:
+    """tanh of a dense layer over <s>, then two classes; a model without pairs has no such weights."""
+    network = build_model(SMALL, VOCABULARY, TIME, 1, next_sentence=True).double().eval()
+    ids, positions, edges = stream([FIRST, SECOND])
+    layout, starts = masked_layout(edges, edges[[0, 2]]), torch.from_numpy(edges[:-1])
+    with torch.no_grad():
+        _, found = network(ids, positions, layout, torch.tensor([1]), starts)
+        states = network.encode(ids, positions, layout)[starts]
+        dense, output = network.next_dense, network.next_output
+        expected = torch.tanh(states @ dense.weight.T + dense.bias) @ output.weight.T + output.bias
+    assert found.shape == (2, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert not [name for name, _ in build_model(SMALL, VOCABULARY, TIME, 1).named_parameters() if "next" in name]
 
 
 def test_heads_must_divide_the_hidden_size() -> None:
@@ -118,7 +195,7 @@ def test_heads_must_divide_the_hidden_size() -> None:
 
 def test_dropout_is_off_in_evaluation_and_on_in_training() -> None:
     network = build_model(SMALL, VOCABULARY, TIME, 1)
-    block = [[0, 9, 10, 11, 12, 2]]
-    assert not torch.equal(logits(network, block, 0), logits(network, block, 0))
+    for read in (lambda: logits_alone(network.train(), FIRST), lambda: logits(network.train(), [FIRST, SECOND])):
+        assert not torch.equal(read(), read())
     network.eval()
-    assert torch.equal(logits(network, block, 0), logits(network, block, 0))
+    assert torch.equal(logits_alone(network, FIRST), logits_alone(network, FIRST))

@@ -18,16 +18,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rbt.errors import ConfigError
-from rbt.formats.blocks import Index, open_index
+from rbt.formats.blocks import Index, is_pair_index, open_index
+from rbt.trainer.batch_masking import mask_batch
 from rbt.trainer.batches import Grid, read_batch, read_steps
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
-from rbt.trainer.device_masking import mask_batch
 from rbt.trainer.distributed import World, choose_device
-from rbt.trainer.masking import masking_rule, validation_seed
+from rbt.trainer.inputs import Inputs, Rounding, make_inputs, rounding_for
+from rbt.trainer.masking import MaskingRule, masking_rule, validation_seed
 from rbt.trainer.model import build_model
 from rbt.trainer.optim import build_optimizer, learning_rate
 from rbt.trainer.order import rows_at, step_positions
-from rbt.trainer.training import Training, auto_micro_batch, autocast, batch_loss, grid_for, seed_dropout
+from rbt.trainer.stability import LossScale, Watch
+from rbt.trainer.training import OVERFLOW, Training, autocast, batch_losses, precision_of, seed_dropout
+
+from .conftest import VOCAB
 
 SCRIPT = Path(__file__).with_name("rank_gradients.py")
 INDEX = "doc-sentences-32"
@@ -42,13 +46,13 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def run_ranks(packed: Path, ranks: int, accumulation: int, out: Path) -> dict[str, Tensor]:
+def run_ranks(index: Path, ranks: int, accumulation: int, out: Path) -> dict[str, Tensor]:
     """Gradients of the global batch of 16 rows on `ranks` processes with `accumulation` micro-batches each."""
     shared = {
         **os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, str(SCRIPT), str(packed / INDEX), str(16 // ranks // accumulation), str(out)]
+    command = [sys.executable, str(SCRIPT), str(index), str(16 // ranks // accumulation), str(out)]
     processes = [
         subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE)
         for rank in range(ranks)
@@ -59,20 +63,30 @@ def run_ranks(packed: Path, ranks: int, accumulation: int, out: Path) -> dict[st
     return load_file(out)
 
 
-@pytest.fixture(scope="module")
-def expected(packed: Path) -> dict[str, Tensor]:
-    """The same gradients from one pass over all rows at once, without the trainer's step."""
-    index = open_index(packed / INDEX, "train")
+def inputs_of(index: Index, rows: np.ndarray, epochs: np.ndarray, rule: MaskingRule) -> Inputs:
+    """Rows as one micro-batch."""
+    return make_inputs(mask_batch(read_batch(index, rows, epochs), rule), Rounding())
+
+
+def expected_gradients(index: Index) -> dict[str, Tensor]:
+    """The gradients of the global batch from one pass over all rows at once, without the trainer's step."""
     data = DataConfig(global_batch=16)
     epochs, rows = rows_at(step_positions(3, 16), data.seed, index.num_rows)
-    network = build_model(SHAPE, index.vocab_size, index.max_tokens, 1).double()
-    batch = read_batch(index, rows, epochs)
-    masked = mask_batch(batch, masking_rule(data, index.vocab_size))
-    loss = batch_loss(network, batch, masked) / len(masked.labels)
-    loss.backward()
+    network = build_model(SHAPE, index.vocab_size, index.max_tokens, 1, is_pair_index(index)).double()
+    inputs = inputs_of(index, rows, epochs, masking_rule(data, VOCAB))
+    loss, next_loss = batch_losses(network, inputs)
+    loss = loss / inputs.masked_tokens
+    (loss if next_loss is None else loss + next_loss / inputs.pairs).backward()
     gradients = {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
     norm = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
-    return {**gradients, "loss": loss.detach(), "norm": norm, "masked_tokens": torch.tensor(float(len(masked.labels)))}
+    masked_tokens = torch.tensor(float(inputs.masked_tokens))
+    return {**gradients, "loss": loss.detach(), "norm": norm, "masked_tokens": masked_tokens}
+
+
+@pytest.fixture(scope="module")
+def expected(packed: Path) -> dict[str, Tensor]:
+    """Of blocks that share rows."""
+    return expected_gradients(open_index(packed / INDEX, "train"))
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -85,7 +99,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 def test_v39_two_ranks_of_two_micro_batches_give_the_gradients_of_one_pass(
     packed: Path, expected: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    assert_same(run_ranks(packed, 2, 2, tmp_path / "gradients"), expected)
+    assert_same(run_ranks(packed / INDEX, 2, 2, tmp_path / "gradients"), expected)
 
 
 @pytest.mark.slow
@@ -94,32 +108,51 @@ def test_v39_two_ranks_of_two_micro_batches_give_the_gradients_of_one_pass(
 def test_v39_every_grid_gives_the_gradients_of_one_pass(
     packed: Path, expected: dict[str, Tensor], tmp_path: Path, ranks: int, accumulation: int
 ) -> None:
-    assert_same(run_ranks(packed, ranks, accumulation, tmp_path / "gradients"), expected)
+    assert_same(run_ranks(packed / INDEX, ranks, accumulation, tmp_path / "gradients"), expected)
+
+
+def test_v39_two_ranks_give_the_gradients_of_one_pass_over_pairs(pair_folder: Path, tmp_path: Path) -> None:
+    """The losses of masked tokens and of pairs, each a global mean, are added."""
+    expected = expected_gradients(open_index(pair_folder, "train"))
+    assert_same(run_ranks(pair_folder, 2, 2, tmp_path / "gradients"), expected)
 
 
 def test_v39_micro_batches_have_unequal_numbers_of_masked_tokens(packed: Path) -> None:
     """Else a mean of means would pass the tests above."""
     index = open_index(packed / INDEX, "train")
     epochs, rows = rows_at(step_positions(3, 16), 1, index.num_rows)
-    rule = masking_rule(DataConfig(), index.vocab_size)
+    rule = masking_rule(DataConfig(), VOCAB)
     counts = {len(mask_batch(read_batch(index, rows[s], epochs[s]), rule).labels) for s in (slice(0, 8), slice(8, 16))}
     assert len(counts) == 2
 
 
 def training_of(
     index: Index, grid: Grid, *, dropout: float = 0.0, schedule: ScheduleConfig = SCHEDULE,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
 ) -> Training:
     """A training of a fresh model on this process alone, as the rank of `grid`."""
     data, world = DataConfig(global_batch=16), World(grid.rank, grid.world_size, torch.device("cpu"), False)
-    model = build_model(dataclasses.replace(SHAPE, dropout=dropout), index.vocab_size, index.max_tokens, 1)
-    rule, run = masking_rule(data, index.vocab_size), RunConfig(validation_rows=7, precision=precision)
-    return Training(world, model, model, build_optimizer(model, schedule), rule, grid, data, schedule, run)
+    model = build_model(
+        dataclasses.replace(SHAPE, dropout=dropout), index.vocab_size, index.max_tokens, 1, is_pair_index(index)
+    )
+    rule, run = masking_rule(data, VOCAB), RunConfig(validation_rows=7, precision=precision)
+    return Training(
+        world, model, model, build_optimizer(model, schedule), rule, grid, data, schedule, run, Rounding(),
+        Watch(schedule), LossScale(precision == "float16", 1),
+    )
+
+
+def steps_of(training: Training, index: Index, first: int, last: int) -> list[list[Inputs]]:
+    """What the steps [first, last) read."""
+    return [
+        [make_inputs(mask_batch(batch, training.rule), training.rounding) for batch in batches]
+        for batches in read_steps(index, training.grid, 1, 16, first, last)
+    ]
 
 
 def test_v43_an_update_has_the_rate_of_its_number(full_index: Index) -> None:
     training = training_of(full_index, Grid(0, 1, 16))
-    for update, batches in enumerate(read_steps(full_index, training.grid, 1, 16, 0, 5), start=1):
+    for update, batches in enumerate(steps_of(training, full_index, 0, 5), start=1):
         training.step(update, batches, False)
         assert training.optimizer.param_groups[0]["lr"] == learning_rate(update, SCHEDULE)
 
@@ -127,7 +160,7 @@ def test_v43_an_update_has_the_rate_of_its_number(full_index: Index) -> None:
 @pytest.mark.parametrize("limit", [0.0, 0.01])
 def test_a_step_clips_where_asked_and_reports_the_norm_before(full_index: Index, limit: float) -> None:
     training = training_of(full_index, Grid(0, 1, 16), schedule=dataclasses.replace(SCHEDULE, clip_norm=limit))
-    (batches,) = read_steps(full_index, training.grid, 1, 16, 0, 1)
+    (batches,) = steps_of(training, full_index, 0, 1)
     norm = training.step(1, batches, False).gradient_norm
     gradients = [parameter.grad for parameter in training.model.parameters() if parameter.grad is not None]
     left = float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt())
@@ -142,7 +175,7 @@ def test_micro_batches_are_numbered_over_all_ranks_for_dropout(
     monkeypatch.setattr("rbt.trainer.training.seed_dropout", lambda *key: seeds.append(key))
     for rank in range(2):
         training = training_of(full_index, Grid(rank, 2, 3), dropout=0.1)
-        (batches,) = read_steps(full_index, training.grid, 1, 16, 4, 5)
+        (batches,) = steps_of(training, full_index, 4, 5)
         training.step(5, batches, False)
     assert seeds == [(1, 5, number) for number in range(6)]
 
@@ -153,18 +186,17 @@ def test_validation_is_the_mean_over_fixed_masks_without_dropout_whatever_the_ra
     training = training_of(document_index, Grid(0, 1, 3), dropout=0.5)
     seed = validation_seed(1)
     epochs, rows = rows_at(np.arange(7), seed, document_index.num_rows)
-    batch = read_batch(document_index, rows, epochs)
-    masked = mask_batch(batch, dataclasses.replace(training.rule, seed=seed))
+    inputs = inputs_of(document_index, rows, epochs, dataclasses.replace(training.rule, seed=seed))
     with torch.no_grad():
-        expected = float(batch_loss(training.model.eval(), batch, masked)) / len(masked.labels)
+        expected = float(batch_losses(training.model.eval(), inputs)[0]) / inputs.masked_tokens
     training.model.train()
-    assert training.validate(document_index) == pytest.approx(expected, rel=1e-5)
+    assert training.validate(document_index) == (pytest.approx(expected, rel=1e-5), None)
     shares: list[Sequence[float]] = []
     monkeypatch.setattr(World, "sum", lambda self, values: shares.append(values) or list(values))
     for rank in range(2):
         training_of(document_index, Grid(rank, 2, 3)).validate(document_index)
-    loss, masked_tokens = np.sum(shares, axis=0)
-    assert masked_tokens == len(masked.labels)
+    loss, masked_tokens, *none = np.sum(shares, axis=0)
+    assert masked_tokens == inputs.masked_tokens and none == [0, 0]
     assert loss / masked_tokens == pytest.approx(expected, rel=1e-5)
 
 
@@ -179,35 +211,27 @@ def test_dropout_is_a_function_of_seed_step_and_micro_batch() -> None:
     assert len(drawn) == 4
 
 
-def test_automatic_micro_batches_fit_the_share(full_index: Index) -> None:
-    model = build_model(SHAPE, full_index.vocab_size, full_index.max_tokens, 1)
-    world = World(0, 2, torch.device("cpu"), False)
-    assert auto_micro_batch(model, 100, world.device, 0.15) == 16
-    assert grid_for(model, DataConfig(global_batch=8), world).micro_batch == 4
-    assert grid_for(model, DataConfig(global_batch=8, micro_batch=3), world).micro_batch == 3
-    with pytest.raises(ConfigError, match="micro_batch"):
-        grid_for(model, DataConfig(global_batch=8, micro_batch=0), world)
-    with pytest.raises(ConfigError, match="global_batch"):
-        grid_for(model, DataConfig(global_batch=9), world)
-
-
 def test_precision_is_float32_on_a_cpu_unless_bfloat16_is_asked_for() -> None:
-    with autocast(torch.device("cpu"), "auto"):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert precision_of(RunConfig(), cpu) == torch.float32 and precision_of(RunConfig(), gpu) == torch.bfloat16
+    assert precision_of(RunConfig(precision="float16"), cpu) == torch.float16
+    with autocast(cpu, torch.float32):
         assert not torch.is_autocast_enabled("cpu")
-    with autocast(torch.device("cpu"), "bfloat16"):
+    with autocast(cpu, torch.bfloat16):
         assert torch.is_autocast_enabled("cpu")
 
 
 def test_a_step_and_a_validation_have_the_precision_that_is_asked_for(full_index: Index) -> None:
     numbers = []
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "float16"):
         training = training_of(full_index, Grid(0, 1, 8), precision=precision)  # type: ignore[arg-type]
-        (batches,) = read_steps(full_index, training.grid, 1, 16, 0, 1)
+        (batches,) = steps_of(training, full_index, 0, 1)
         result = training.step(1, batches, False)
-        numbers.append([result.local_loss / result.masked_tokens, result.gradient_norm, training.validate(full_index)])
-    for exact, rough in zip(*numbers, strict=True):
-        assert rough != exact
-        assert rough == pytest.approx(exact, rel=0.02)
+        numbers.append([result.loss, result.gradient_norm, training.validate(full_index)[0]])
+    for exact, *others in zip(*numbers, strict=True):
+        for rough in others:
+            assert rough != exact
+            assert rough == pytest.approx(exact, rel=0.02)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -219,3 +243,88 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
 
 def test_run_config_defaults_do_not_stop_a_run() -> None:
     assert RunConfig().stop_after == 0
+
+
+def test_a_spike_is_left_out_and_its_rows_are_known(full_index: Index) -> None:
+    """Weights stay bit for bit, and so do the moments; the next update is made."""
+    schedule = dataclasses.replace(SCHEDULE, max_steps=9, spike_nats=0.5, spike_window=3)
+    training = training_of(full_index, Grid(0, 1, 8), schedule=schedule)
+    steps = steps_of(training, full_index, 0, 5)
+    for number in range(3):
+        assert training.step(number + 1, steps[number], False).skipped == ""
+    before = [parameter.detach().clone() for parameter in training.model.parameters()]
+    with torch.no_grad():
+        training.model.head_bias[steps[3][1].labels] -= 9.0  # what the second one is to predict
+    spoiled = [parameter.detach().clone() for parameter in training.model.parameters()]
+    result = training.step(4, steps[3], False)
+    assert result.skipped.startswith("the loss is a spike") and result.culprit == (0, 1)
+    assert all(torch.equal(a, b) for a, b in zip(spoiled, training.model.parameters(), strict=True))
+    assert training.watch.skipped == 1
+    with torch.no_grad():
+        for parameter, value in zip(training.model.parameters(), before, strict=True):
+            parameter.copy_(value)
+    assert training.step(5, steps[4], False).skipped == ""
+    assert training.watch.skipped == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_left_out(full_index: Index, value: float) -> None:
+    training = training_of(full_index, Grid(0, 1, 8))
+    (step,) = steps_of(training, full_index, 0, 1)
+    with torch.no_grad():
+        training.model.head_bias[steps_label(step[1])] = -value
+    moments = len(training.optimizer.state)
+    assert training.step(1, step, False).skipped == "the loss is not finite"
+    assert len(training.optimizer.state) == moments
+
+
+def steps_label(inputs: Inputs) -> int:
+    """Some label of a micro-batch."""
+    return int(inputs.labels[0])
+
+
+def test_float16_that_overflows_halves_the_scale_and_is_no_skipped_update(full_index: Index) -> None:
+    training = training_of(full_index, Grid(0, 1, 16), precision="float16")
+    (batches,) = steps_of(training, full_index, 0, 1)
+    training.loss_scale.value = 2.0**40
+    result = training.step(1, batches, False)
+    assert result.skipped == OVERFLOW and training.loss_scale.value == 2.0**39
+    assert training.watch.skipped == 0
+    training.loss_scale.value = 2.0**7
+    assert training.step(1, batches, False).skipped == ""
+
+
+def test_a_compiled_model_meets_few_sizes_and_the_same_losses(document_index: Index) -> None:
+    """Padding to round sizes changes neither losses nor gradients."""
+    network = build_model(SHAPE, document_index.vocab_size, document_index.max_tokens, 1).double()
+    rounding = rounding_for(6, document_index.max_tokens, 0.15, True, False)
+    sizes, rule = set(), masking_rule(DataConfig(), VOCAB)
+    for first in range(0, 24, 6):
+        rows = np.arange(first, first + 6)
+        masked = mask_batch(read_batch(document_index, rows, np.zeros(6, dtype=np.int64)), rule)
+        found = []
+        for each in (Rounding(), rounding):
+            inputs = make_inputs(masked, each)
+            network.zero_grad()
+            loss, _ = batch_losses(network, inputs)
+            loss.backward()
+            found.append([loss.detach(), *(parameter.grad for parameter in network.parameters())])
+        torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)
+        assert len(inputs.ids) % rounding.tokens == 0 and len(inputs.selected) % rounding.selected == 0
+        assert (inputs.tokens, inputs.masked_tokens) == (len(masked.inputs), len(masked.labels))
+        sizes.add((len(inputs.ids), len(inputs.selected)))
+    assert len(sizes) < 4
+
+
+def test_segment_edges_for_flash_attention_are_padded_with_segments_of_no_token(document_index: Index) -> None:
+    rule = masking_rule(DataConfig(), VOCAB)
+    rounding = rounding_for(6, document_index.max_tokens, 0.15, True, True)
+    masked = mask_batch(read_batch(document_index, np.arange(6), np.zeros(6, dtype=np.int64)), rule)
+    inputs = make_inputs(masked, rounding)
+    edges = inputs.layout.edges
+    assert edges is not None and edges.dtype == torch.int32
+    lengths = np.diff(edges.numpy())
+    blocks = np.diff(masked.batch.block_edges)
+    assert lengths[: len(blocks)].tolist() == blocks.tolist()
+    assert lengths.min() >= 0 and lengths.max() <= inputs.layout.longest == document_index.max_tokens
+    assert edges[0] == 0 and edges[-1] == len(inputs.ids) and len(edges) & (len(edges) - 1) == 0

@@ -110,11 +110,14 @@ class Roberta(nn.Module):
     def forward(
         self, ids: Tensor, positions: Tensor, layout: Layout, selected: Tensor, starts: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits (selected, vocabulary) at `selected` places of the stream, and (pairs, 2) at the `starts` of pairs."""
+        """Logits (selected, vocabulary) at `selected` places of the stream, and (pairs, 2) at the `starts` of pairs.
+
+        The latter are None where there are no pairs, or no head for them.
+        """
         states = self.encode(ids, positions, layout)
         return (
             self.predict(states.index_select(0, selected)),
-            None if starts is None else self.predict_next(states.index_select(0, starts)),
+            None if starts is None or self.next_output is None else self.predict_next(states.index_select(0, starts)),
         )
 
 

@@ -106,7 +106,8 @@ class Session:
         self.metrics.write(skip_record(step, result, where))
         log.warning(
             "step %d: update left out (%s; loss %.3f, gradient norm %.3g); %s has the rows of its worst micro-batch, "
-            "`rbt trace --step %d` its documents", step, result.skipped, result.loss, result.gradient_norm, METRICS, step,
+            "`rbt trace --step %d` its documents", step, result.skipped, result.loss, result.gradient_norm, METRICS,
+            step,
         )
         if training.watch.skipped >= training.run.skipped_steps:
             raise RbtError(
@@ -138,7 +139,8 @@ def _train(session: Session, first: int, last: int, request: StopRequest, steps:
                 session.report(step, result, pace, bar)
             if _is_due(step, training.run.validate_every) or step == total:
                 validation_loss = session.validate(step)
-            if _is_due(step, training.run.checkpoint_every) or is_end:
+            is_sound = training.watch.skipped == 0  # else newer, worse checkpoints would push out the good ones
+            if (_is_due(step, training.run.checkpoint_every) and is_sound) or is_end:
                 session.save(step, validation_loss)
             bar.update()
             if result.stop_asked:

@@ -178,7 +178,7 @@ class Training:
         of_ranks[self.world.rank], of_ranks[self.world.size + self.world.rank] = means[worst], worst
         total, next_total, *of_ranks = self.world.sum([sum(masked), float(sums.next.sum()), *of_ranks])
         rank = max(range(self.world.size), key=lambda number: _badness(of_ranks[number]))
-        next_loss = next_total / pairs if pairs else None
+        next_loss = next_total / pairs if pairs and self.model.next_output is not None else None
         return total / max(1.0, masked_tokens), next_loss, (rank, int(of_ranks[self.world.size + rank]))
 
     def _unscaled_norm(self) -> float:
@@ -208,7 +208,8 @@ class Training:
                 loss, next_loss = batch_losses(self.model, inputs)
             totals += [float(loss), inputs.masked_tokens, 0 if next_loss is None else float(next_loss), inputs.pairs]
         loss_sum, masked_tokens, next_sum, pairs = self.world.sum(totals.tolist())
-        return loss_sum / max(1.0, masked_tokens), next_sum / pairs if pairs else None
+        next_loss = next_sum / pairs if pairs and self.model.next_output is not None else None
+        return loss_sum / max(1.0, masked_tokens), next_loss
 
 
 def _badness(loss: float) -> float:

@@ -179,10 +179,13 @@ def _build(
         log.warning("attention goes under a mask: this torch has no flash attention by edges for %s here", precision)
     share = rank_share(data.global_batch, world.size)
     key = {
-        "model": to_table(network.config), "max_tokens": network.max_tokens, "precision": str(precision),
+        "model": to_table(network.config), "max_tokens": index.max_tokens, "precision": str(precision),
         "checkpoint_activations": run.checkpoint_activations, "ranks": world.size, "device": world.device_name,
     }
-    fits = partial(fits_on_gpu, network, world.device, fraction=data.masked_fraction, autocasting=autocasting)
+    fits = partial(
+        fits_on_gpu, network, world.device, max_tokens=index.max_tokens, fraction=data.masked_fraction,
+        autocasting=autocasting,
+    )
     rows = world.least(choose_micro_batch(data.micro_batch, share, world.device, fits, out, key))
     if world.is_first and data.micro_batch == "auto" and world.device.type == "cuda":
         remember(out, key, rows)

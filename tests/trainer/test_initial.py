@@ -121,7 +121,7 @@ def plain_loop(model: Any, index: Index, steps: Sequence[int]) -> list[float]:
         loss.backward()
         optimizer.param_groups[0]["lr"] = learning_rate(step, SCHEDULE)
         optimizer.step()
-        found.append(float(loss))
+        found.append(float(loss.detach()))
     return found
 
 
@@ -142,7 +142,15 @@ def test_v45_a_continued_run_learns_what_a_plain_loop_over_transformers_learns(
         torch.testing.assert_close(found[ours], weight, rtol=0, atol=5e-5, msg=ours)
 
 
-def test_size_and_positions_are_the_models_and_dropouts_the_recipes(straight: Path, folder: Path) -> None:
+def test_its_work_is_counted_by_its_rows_not_by_its_positions(
+    packed: Path, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        train(packed, tmp_path / "run", folder, stop_after=1)
+    assert "L 3, H 32, F 48, T 32, V 261" in caplog.text
+
+
+def test_size_and_positions_are_the_models_and_dropouts_the_recipes(straight: Path) -> None:
     config = tomllib.loads((straight / "config.toml").read_text())
     shape = {"layers": 3, "hidden": 32, "heads": 4, "feed_forward": 48}
     assert config["model"] == {"size": "base", **shape, "dropout": 0.0, "attention_dropout": 0.05}

@@ -96,7 +96,7 @@ def load_initial(folder: Path, packed: Path, vocab_size: int, max_tokens: int, d
     Raises ArtefactError, InputError.
     """
     found = read_model_folder(folder)
-    _check_tokenizer(folder, packed)
+    check_tokenizer(folder, packed)
     if found.vocab_size != vocab_size:
         raise ArtefactError(
             f"expected a model of {vocab_size} ids, as its tokenizer has", path=folder / CONFIG,
@@ -138,8 +138,8 @@ def start_model(initial: Initial, out: Path, vocab_size: int, seed: int, next_se
     return model
 
 
-def _check_tokenizer(folder: Path, packed: Path) -> None:
-    """Raise ArtefactError where a model's ids are not those that the text was encoded to."""
+def check_tokenizer(folder: Path, packed: Path) -> None:
+    """Raise ArtefactError, InputError where a model's ids are not those that the text was encoded to."""
     ours, theirs = read_foreign(packed), read_foreign(folder)
     for mine, other in zip(ours.vocab, theirs.vocab, strict=False):
         if mine != other:

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rbt.errors import ArtefactError, ConfigError, RbtError
+from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.blocks import Index, open_index
 from rbt.formats.checkpoint import latest_checkpoint
-from rbt.formats.tokenizer import FILES, build_vocab, write_tokenizer
+from rbt.formats.tokenizer import FILES
 from rbt.trainer.batches import read_batch
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.export import export
@@ -260,57 +260,6 @@ def test_a_head_for_pairs_is_fresh_and_not_exported(folder: Path, tmp_path: Path
     torch.testing.assert_close(model.lm_head.dense.weight, newest(out)["head_dense.weight"])
 
 
-MERGES = [("a", "b"), ("ab", "c"), ("c", "d")]
-
-
-def tokenizer_folder(folder: Path, merges: list[tuple[str, str]], swapped: tuple[str, ...] = ()) -> None:
-    """Write a tokenizer; `swapped`: two tokens that have each other's ids."""
-    vocab = build_vocab(merges)
-    if swapped:
-        vocab[swapped[0]], vocab[swapped[1]] = vocab[swapped[1]], vocab[swapped[0]]
-    folder.mkdir(exist_ok=True)
-    write_tokenizer(folder, merges, vocab)
-
-
-@pytest.mark.parametrize(
-    ("merges", "swapped", "message"),
-    [
-        (MERGES, ("ab", "abc"), "in which id 260 is 'ab'; found 'abc'"),
-        ([("a", "b"), ("ab", "x"), ("c", "d")], (), "in which id 261 is 'abc'; found 'abx'"),
-        ([("a", "b"), ("c", "d"), ("ab", "c")], ("abc", "cd"), "expected merge 1 of .* 'ab c'; found 'c d'"),
-        (MERGES[:2], (), "in which id 262 is 'cd'; found '<mask>'"),
-        ([*MERGES, ("b", "c")], (), "in which id 263 is '<mask>'; found 'bc'"),
-    ],
-)
-def test_a_model_of_other_ids_or_merges_is_refused_by_the_first_that_differs(
-    folder: Path, tmp_path: Path, merges: list[tuple[str, str]], swapped: tuple[str, ...], message: str
-) -> None:
-    tokenizer_folder(tmp_path / "packed", MERGES)
-    model = shutil.copytree(folder, tmp_path / "model")
-    tokenizer_folder(model, merges, swapped)
-    with pytest.raises(ArtefactError, match=message) as error:
-        load_initial(model, tmp_path / "packed", 264, 32, RECIPE)
-    assert "rbt bpe train --from MODEL" in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_model_with_one_merge_less_for_the_same_tokens_is_refused(folder: Path, tmp_path: Path) -> None:
-    merges = [*MERGES, ("b", "c"), ("a", "bc")]  # two ways to "abc"
-    tokenizer_folder(tmp_path / "packed", merges)
-    model = shutil.copytree(folder, tmp_path / "model")
-    tokenizer_folder(model, merges[:-1])
-    with pytest.raises(ArtefactError, match="expected 5 merges, as the packed folder's tokenizer has; found 4"):
-        load_initial(model, tmp_path / "packed", 265, 32, RECIPE)
-
-
-def test_a_tokenizer_of_two_files_is_compared_too(packed: Path, folder: Path, tmp_path: Path) -> None:
-    model = shutil.copytree(folder, tmp_path / "model")
-    (model / "tokenizer.json").unlink()
-    assert load_initial(model, packed, VOCAB_SIZE, 32, RECIPE).max_tokens == POSITIONS
-    (model / "merges.txt").write_text("#version: 0.2\na b\n")
-    with pytest.raises(RbtError, match=r"merges\.txt: line 2: expected merges of tokens in vocab\.json; found 'ab'"):
-        load_initial(model, packed, VOCAB_SIZE, 32, RECIPE)
-
-
 @pytest.mark.parametrize(
     ("vocab_size", "max_tokens", "message"),
     [
@@ -323,10 +272,3 @@ def test_a_model_that_does_not_fit_the_packed_folder_is_refused(
 ) -> None:
     with pytest.raises(ArtefactError, match=message):
         load_initial(folder, packed, vocab_size, max_tokens, RECIPE)
-
-
-def test_a_model_without_a_tokenizer_is_refused(packed: Path, folder: Path, tmp_path: Path) -> None:
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    with pytest.raises(RbtError, match=r"expected the tokenizer of a model: tokenizer\.json, or vocab\.json and"):
-        load_initial(tmp_path, packed, VOCAB_SIZE, 32, RECIPE)

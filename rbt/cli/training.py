@@ -16,14 +16,14 @@ CHECKPOINT_HELP = "Which one: the best is that of the lowest validation loss."
 @click.option("--packed", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
 @click.option("--format", "format_name", help="Index to train on: a format or a folder's name [default: the recipe's].")
 @click.option("--out", type=FOLDER, default="run", show_default=True, help="Folder of the run.")
-@click.option("--init", type=FOLDER, metavar="MODEL", help="RoBERTa folder to start from: exported, or Hugging Face's.")
+@click.option("--init", type=FOLDER, help="Folder of a model to start from, rbt's or Hugging Face's.")
 @common
 def pretrain(
     packed: Path, format_name: str | None, out: Path, init: Path | None, recipe: Recipe, quiet: bool
 ) -> None:
     """Pretrain a RoBERTa on a packed corpus; continues a run that was stopped.
 
-    With --init, sizes and positions are MODEL's, whatever [model] says; dropouts are the recipe's.
+    With --init, sizes and positions are that model's, whatever [model] says; dropouts are the recipe's.
     """
     from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
     from rbt.trainer.pretrain import pretrain as train

@@ -235,6 +235,7 @@ def pretrain(
             log.info("%s: finished at step %d; nothing to do", out, first)
             return out
         training = _build(world, out, packed, train, initial, model, data, schedule, run, is_new=not first)
+        del initial  # the model has its weights
         if first:
             _resume(training, step_folder(out, first))
         log.info("%s", describe_flops(training))

@@ -16,7 +16,15 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, RobertaTokenizerFast
 
 from rbt.errors import ArtefactError, InputError, RbtError
-from rbt.formats.tokenizer import FILES, UNMERGED, byte_symbols, read_model, read_vocab, write_tokenizer
+from rbt.formats.tokenizer import (
+    FILES,
+    UNMERGED,
+    byte_symbols,
+    read_model,
+    read_tokenizer,
+    read_vocab,
+    write_tokenizer,
+)
 from rbt.formats.verify import verify
 from rbt.manifest import load_manifest
 from rbt.packing.encode import Encoder, encode_with_specials
@@ -143,6 +151,12 @@ def test_a_second_import_finds_the_first(model: Path, imported: Path) -> None:
     with pytest.raises(ArtefactError, match=r"inputs tokenizer\.json"):
         import_hugging_face(model, imported, replace=False)
     assert import_hugging_face(model, imported, replace=True).facts["merges"] == len(MERGES) - 1
+
+
+def test_a_model_is_no_tokenizer_folder_and_the_cure_is_named(model: Path) -> None:
+    (model / "config.json").write_text("{}")
+    with pytest.raises(ArtefactError, match=r"expected a finished tokenizer; found a model \(`rbt bpe train --from /"):
+        read_tokenizer(model)
 
 
 def change(edit: Callable[[dict[str, Any]], object], name: str = "tokenizer.json") -> Callable[[Path], None]:

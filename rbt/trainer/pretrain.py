@@ -40,7 +40,7 @@ from rbt.trainer.optim import build_optimizer, check_schedule
 from rbt.trainer.reporting import Pace, describe_flops, perplexity, skip_record, step_record, validation_record
 from rbt.trainer.run_folder import METRICS, Metrics, Tables, describe, open_run
 from rbt.trainer.stability import LossScale, Watch
-from rbt.trainer.training import StepResult, Training, autocast, precision_of, wrap
+from rbt.trainer.training import StepResult, Training, autocast, be_deterministic, precision_of, wrap
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def pretrain(
     train, validation = _open(folder, data)
     initial = initial_of(init, out, packed, train.vocab_size, train.max_tokens, model)
     tables = describe(packed, folder, train, initial, initial.model if initial else model, data, schedule, run)
-    torch.use_deterministic_algorithms(run.deterministic, warn_only=True)
+    be_deterministic(run.deterministic)
     with join(run.device) as world, open_run(out, packed, tables, world), stop_on_signals() as request:
         newest = latest_checkpoint(out)
         first = world.from_first(step_of(newest) if newest else 0)
@@ -238,7 +238,8 @@ def pretrain(
         del initial  # the model has its weights
         if first:
             _resume(training, step_folder(out, first))
-        log.info("%s", describe_flops(training))
+        if world.device.type == "cuda":
+            log.info("%s", describe_flops(training))
         saver = Saver(out, Keep(run.keep_checkpoints, run.keep_every, run.keep_best))
         session = Session(out, tables, training, train, validation, Metrics(out, first, world), saver)
         last = _last_step(first, schedule, run)

@@ -31,6 +31,7 @@ from rbt.trainer.model_folder import load_model
 from rbt.trainer.optim import learning_rate
 from rbt.trainer.order import rows_at, step_positions
 from rbt.trainer.pretrain import main, pretrain
+from rbt.trainer.reporting import describe_flops
 from rbt.trainer.training import Training
 
 from .conftest import VOCAB, VOCAB_SIZE, random_documents, write_packed, write_pairs
@@ -143,11 +144,18 @@ def test_v45_a_continued_run_learns_what_a_plain_loop_over_transformers_learns(
 
 
 def test_its_work_is_counted_by_its_rows_not_by_its_positions(
-    packed: Path, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    packed: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with caplog.at_level(logging.INFO):
-        train(packed, tmp_path / "run", folder, stop_after=1)
-    assert "L 3, H 32, F 48, T 32, V 261" in caplog.text
+    found = []
+
+    def step(self: Training, *rest: Any) -> Any:
+        found.append(describe_flops(self))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        train(packed, tmp_path / "run", folder)
+    assert "L 3, H 32, F 48, T 32, V 261" in found[0]
 
 
 def test_size_and_positions_are_the_models_and_dropouts_the_recipes(straight: Path) -> None:

@@ -81,7 +81,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 def distinct_names(folders: Sequence[Path]) -> list[str]:
     """The last parts of different absolute paths, as few as tell them all apart."""
     for count in range(1, max(len(folder.parts) for folder in folders) + 1):
-        names = ["/".join(folder.parts[-count:]) for folder in folders]
+        names = [str(Path(*folder.parts[-count:])) for folder in folders]
         if len(set(names)) == len(names):
             break
     return names
@@ -89,7 +89,7 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
 
 def read_run(folder: Path, name: str) -> Run:
     """The run in a folder. Raises ArtefactError where there is none, or it has no records yet."""
-    settings = _read_settings(folder / CONFIG)
+    settings = read_settings(folder / CONFIG)
     records = _read_records(folder / METRICS)
     return Run(
         name, folder, settings, tuple(record for record in records if "loss" in record),
@@ -98,14 +98,14 @@ def read_run(folder: Path, name: str) -> Run:
     )
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """All keys of a run; one that it does not have, since it began before the key existed, had its default."""
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
         defaults = {name: to_table(kind()) for name, kind in SECTIONS.items()}
-        whole = {name: {**defaults.get(name, {}), **tables.get(name, {})} for name in defaults.keys() | tables.keys()}
+        whole = {name: {**defaults.get(name, {}), **tables.get(name, {})} for name in {**defaults, **tables}}
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArtefactError(f"expected a run, with its {CONFIG}", path=path, found="none", cure=MADE_BY) from error
+        raise ArtefactError(f"expected a run, with its {CONFIG}", path=path, found="none", cure=f"run `{MADE_BY}`") from error
     except (ValueError, TypeError) as error:  # TOMLDecodeError and UnicodeDecodeError are of the first kind
         raise ArtefactError("expected the configuration of a run", path=path, found=str(error)) from error
     return {f"{name}.{key}": value for name, table in whole.items() for key, value in table.items()}

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbt.runs import Record, Run, Series, differences
+from rbt.runs import Record, Run, differences
 from rbt.storage import atomic_path
 
 HEADS = ("run", "steps", "loss", "validation: last", "best", "tokens/s", "MFU", "left out")
 NOTHING = "-"
+NATS = "nats a masked token"
 COLORS = ("#1f4e79", "#e08e0b", "#2e8b57", "#c0392b", "#7d5ba6", "#8c6d31", "#d675b0", "#5f6b6d", "#00a0b0", "#a4b000")
 STYLES = ("-", "--", ":", "-.")  # of the runs beyond as many as there are colors
 SMOOTHED = 40  # a smoothed curve is a mean of this part of its records
+FEW = 20  # values, each of which has a dot
 LEGEND_LINES = 16  # that the panel has room for in one column
 SETTLED = 20  # the part of the records, from the first, that may be above the panel of a loss
 X_AXES = ("step", "epoch", "row")
@@ -79,12 +81,12 @@ def _holders(runs: Sequence[Run], values: Sequence[Any]) -> str:
 
 
 def smooth(values: Floats, part: int = SMOOTHED) -> Floats:
-    """Means of as many values on both sides of each as there are, up to 1/`part` of all in sum; (n,) each."""
+    """Means of each value and those around it, 1/`part` of all; at the ends, of those that there are; (n,) each."""
     half = len(values) // (2 * part)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))
-    reach = np.minimum(np.minimum(places, len(values) - 1 - places), half)
-    return np.asarray((sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1))
+    first, end = np.maximum(places - half, 0), np.minimum(places + half + 1, len(values))
+    return np.asarray((sums[end] - sums[first]) / (end - first))
 
 
 def plot_runs(path: Path, runs: Sequence[Run], x: str = "step") -> None:
@@ -93,53 +95,69 @@ def plot_runs(path: Path, runs: Sequence[Run], x: str = "step") -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 8.5), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06, hspace=0.06)  # type: ignore[call-arg,union-attr]
     panels = figure.subplots(2, 3)
     _draw_loss(panels[0, 0], runs, x)
     _draw_validation(panels[0, 1], runs, x)
-    _draw(panels[0, 2], runs, x, "learning_rate", "learning rate")
-    _draw(panels[1, 0], runs, x, "gradient_norm", "gradient norm, before clipping", raw=True)
-    panels[1, 0].set_yscale("log")
-    _draw(panels[1, 1], runs, x, "tokens_per_second", "tokens a second", raw=True)
+    _draw(panels[0, 2], runs, x, "learning_rate", "learning rate", "learning rate")
+    _draw_norm(panels[1, 0], runs, x)
+    _draw(panels[1, 1], runs, x, "tokens_per_second", "speed", "tokens a second, of all ranks", raw=True)
     for axes in (panels[0, 2], panels[1, 1]):
         axes.set_ylim(bottom=0)
-    panels[1, 1].yaxis.set_major_formatter("{x:,.0f}")
+    panels[1, 1].yaxis.set_major_formatter(_short)
     _draw_legend(panels[1, 2], runs)
     FigureCanvasAgg(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def x_values(run: Run, series: Series, x: str) -> Floats:
-    """Where the values of a series stand on one of X_AXES."""
-    rows = series[0] * float(run.settings["data.global_batch"])
-    places = {"step": series[0].astype(np.float64), "row": rows, "epoch": rows / run.settings["packed.rows"]}
+def x_values(run: Run, steps: npt.NDArray[np.int64], x: str) -> Floats:
+    """Where steps stand on one of X_AXES."""
+    rows = steps * float(run.settings["data.global_batch"])
+    places = {"step": steps.astype(np.float64), "row": rows, "epoch": rows / run.settings["packed.rows"]}
     return np.asarray(places[x])
+
+
+def _short(value: float, place: int = 0) -> str:
+    """A number in few characters: 16M, 250K, 0.5."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def _style(number: int) -> dict[str, Any]:
     return {"color": COLORS[number % len(COLORS)], "ls": STYLES[number // len(COLORS) % len(STYLES)]}
 
 
-def _draw(axes: Any, runs: Sequence[Run], x: str, name: str, label: str, raw: bool = False, **marks: Any) -> None:
+def _draw(
+    axes: Any, runs: Sequence[Run], x: str, name: str, title: str, unit: str, raw: bool = False, **marks: Any
+) -> None:
     """One line a run; with `raw`, the values faint and their smoothed line over them."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(0, 1.02 * max(float(x_values(run, np.array([run.last_step]), x)[0]) for run in runs))
     for number, run in enumerate(runs):
         series = run.series(name)
-        places, values = x_values(run, series, x), series[1]
+        places, values = x_values(run, series[0], x), series[1]
         if raw:
             axes.plot(places, values, lw=0.8, alpha=0.25, **_style(number))
             values = smooth(values)
-        axes.plot(places, values, lw=1.6, **_style(number), **marks)
-    axes.set(title=label, xlabel=X_LABELS[x])
+        dots = {"marker": "o", "ms": 3.5} if len(values) < FEW else {}
+        axes.plot(places, values, lw=1.6, **_style(number), **{**dots, **marks})
+    axes.set(title=title, xlabel=X_LABELS[x], ylabel=unit)
+    axes.xaxis.set_major_formatter(_short)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(alpha=0.25)
 
 
 def _draw_loss(axes: Any, runs: Sequence[Run], x: str) -> None:
     """The training loss, and at the lower edge a tick for each update that was left out."""
-    _draw(axes, runs, x, "loss", "training loss (nats a masked token)", raw=True)
+    _draw(axes, runs, x, "loss", "training loss", NATS, raw=True)
     _cut_top(axes, [run.series("loss")[1] for run in runs])
     for number, run in enumerate(runs):
         steps = np.array([record["step"] for record in run.skipped], dtype=np.int64)
-        places = x_values(run, (steps, np.empty(0)), x)
+        places = x_values(run, steps, x)
         axes.plot(
             places, np.full(len(places), 0.02), "|", color=COLORS[number % len(COLORS)], ms=9,
             transform=axes.get_xaxis_transform(),
@@ -148,13 +166,30 @@ def _draw_loss(axes: Any, runs: Sequence[Run], x: str) -> None:
 
 def _draw_validation(axes: Any, runs: Sequence[Run], x: str) -> None:
     """The validation loss, and on the right the perplexity that it is the logarithm of."""
-    _draw(axes, runs, x, "validation_loss", "validation loss (nats a masked token)", marker="o", ms=3.5)
+    _draw(axes, runs, x, "validation_loss", "validation loss", NATS, marker="o", ms=3.5)
     _cut_top(axes, [run.series("validation_loss")[1] for run in runs])
     if not any(run.validations for run in runs):
         axes.text(0.5, 0.5, "no validation", ha="center", va="center", transform=axes.transAxes)
         return
-    right = axes.secondary_yaxis("right", functions=(np.exp, lambda values: np.log(np.maximum(values, 1e-9))))
-    right.set_ylabel("perplexity")
+    right = axes.twinx()  # the same places, named by e to the loss
+    right.set(ylim=axes.get_ylim(), yticks=(places := axes.get_yticks()), ylabel="perplexity")
+    right.set(ylim=axes.get_ylim(), yticklabels=[_perplexity(place) for place in places])
+
+
+def _perplexity(loss: float) -> str:
+    value = math.exp(min(loss, 700.0))
+    return f"{value:.3g}" if value < 1000 else _short(float(f"{value:.3g}"))
+
+
+def _draw_norm(axes: Any, runs: Sequence[Run], x: str) -> None:
+    """The gradient norm, by its logarithm."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    _draw(axes, runs, x, "gradient_norm", "gradient norm", "global norm, before clipping", raw=True)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _cut_top(axes: Any, found: Sequence[Floats]) -> None:

@@ -99,7 +99,7 @@ def columns(lines: Sequence[Line], formats: Sequence[str]) -> list[Column]:
     return [
         ("row", lambda line: line.plan.row.name),
         *(_setting_column(key) for key in varied),
-        *(_perplexity_column(format) for format in formats),
+        *(_perplexity_column(format, len(formats) > 1) for format in formats),
         ("tokens a step", lambda line: _shown(line.typical("tokens"), ",.0f", False)),
         ("tokens/s", lambda line: _shown(line.typical("tokens_per_second"), ",.0f", True)),
         ("epochs", lambda line: f"{line.epochs:.3g}"),
@@ -120,8 +120,12 @@ def _setting_column(key: str) -> Column:
     return f"`{key}`", show
 
 
-def _perplexity_column(format: str) -> Column:
-    return f"perplexity on {format}", lambda line: line.perplexity(format).show(".3f")
+def _perplexity_column(format: str, is_one_of_many: bool) -> Column:
+    def show(line: Line) -> str:
+        cell = line.perplexity(format).show(".3f")
+        return f"**{cell}**" if line.plan.pack.format == format and is_one_of_many else cell
+
+    return f"perplexity on {format}", show
 
 
 def _paper_column(name: str) -> Column:
@@ -163,15 +167,16 @@ def markdown(ablation: Ablation, size: str, lines: Sequence[Line], held_out: Map
 def _notes(lines: Sequence[Line], held_out: Mapping[str, int]) -> list[str]:
     """What the columns are, which depends on how many there are."""
     rows = ", ".join(f"{count:,} of {format}" for format, count in held_out.items())
-    first = next(iter(held_out))
     notes = [
         f"Perplexity is {MASKED_TOKENS}, at the last step. All runs are shown the same held-out rows ({rows}) with the "
         "same masks, whatever their seed: what is in one column can be compared.",
     ]
     if len(held_out) > 1:
+        first = next(iter(held_out))
         notes.append(
-            "All formats lay out the same held-out documents, but masked tokens have more context in longer blocks: two "
-            f"columns cannot be compared. {first} is the common measure; a row's own format is the one it was trained on."
+            "All formats lay out the same held-out documents, but masked tokens have more context in longer blocks, so "
+            f"that two columns cannot be compared. {first} is the common measure. Bold: the format that a row was "
+            "trained on."
         )
     seeds = sorted({len(line.results) for line in lines})
     if seeds[-1] > 1:
@@ -180,7 +185,10 @@ def _notes(lines: Sequence[Line], held_out: Mapping[str, int]) -> list[str]:
             "Over seeds: median [smallest, largest]. That range holds the median of all seeds with a probability of "
             f"{chances}, whatever the distribution. Seeds draw weights, order, masks and dropout; the text is the same."
         )
-    return [*notes, f"tokens/s: the median of what a run logged, on its own machine. The paper's figures: {PAPER}."]
+    return [
+        *notes, "tokens/s: the median of what a run logged, on the machine that it ran on.",
+        f"The paper's figures are of fine-tuned models, in percent, but for perplexity: {PAPER}.",
+    ]
 
 
 def as_json(ablation: Ablation, size: str, lines: Sequence[Line], held_out: Mapping[str, int]) -> dict[str, Any]:

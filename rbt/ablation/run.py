@@ -23,12 +23,14 @@ from rbt.formats.blocks import index_folders, is_pair_index, open_index
 from rbt.formats.checkpoint import latest_checkpoint, step_of
 from rbt.manifest import fingerprint, load_manifest, read_json, to_json
 from rbt.packing.config import PackConfig
-from rbt.runs import read_run
+from rbt.runs import CONFIG, read_run, read_settings
 from rbt.stage import exclusive
 from rbt.storage import write_text
+from rbt.trainer.config import DataConfig
 
 log = logging.getLogger(__name__)
 RUNS, EVALUATIONS = "runs", "evaluations"
+MICRO_BATCH = "data.micro_batch"  # which changes no result
 FIRST_FORMAT = "full-sentences"  # the first column where a table has it: its rows are what models are used on
 Indices = dict[str, Path]  # format -> folder
 Packer = Callable[[PackConfig], None]
@@ -36,10 +38,9 @@ Packer = Callable[[PackConfig], None]
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a table: a row and a seed."""
+    """One run of a table: what is planned for a row, with the seed of this run."""
 
     plan: Plan
-    seed: int
     folder: Path
 
     @property
@@ -70,23 +71,37 @@ def ablate(
             format: min(most, open_index(folder, "validation").num_rows) for format, folder in indices.items()
         }
         results: list[Result] = []
-        for job in jobs(plans, seeds, out):
-            log.info("%s, %s: row %s, seed %d", ablation.name, size, job.plan.row.name, job.seed)
+        for job in jobs(plans, seeds, indices, out / RUNS):
+            log.info("%s, %s: row %s, seed %d", ablation.name, size, job.plan.row.name, job.plan.data.seed)
             train(job, packed, indices[job.plan.pack.format])
             if not job.is_finished:
                 log.info("%s: stopped at step %d; the same command goes on", job.folder, job.last_step)
                 return False
-            results.append(measure(job, plans[0], packed, indices, out))
+            results.append(measure(job, _held_out_masks(plans[0]), packed, indices, out))
             write_table(out, ablation, size, plans, results, held_out)
     return True
 
 
-def jobs(plans: Sequence[Plan], seeds: int, out: Path) -> Iterator[Job]:
+def jobs(plans: Sequence[Plan], seeds: int, indices: Indices, runs: Path) -> Iterator[Job]:
     """All runs: every row with the first seed before any with the second, so that a table is soon there to look at."""
     for number in range(seeds):
         for plan in plans:
-            seed = plan.data.seed + number
-            yield Job(plan, seed, out / RUNS / f"{plan.row.name}-seed{seed}")
+            seeded = dataclasses.replace(plan, data=dataclasses.replace(plan.data, seed=plan.data.seed + number))
+            yield Job(seeded, find_run(seeded, indices[plan.pack.format], runs))
+
+
+def find_run(plan: Plan, index: Path, runs: Path) -> Path:
+    """The run that does what is planned, whichever row of whichever table began it; else the folder to begin it in.
+
+    Tables share rows: `dynamic` of the first is `segment-pair` of the second.
+    """
+    planned = {key: value for key, value in plan.settings().items() if key != MICRO_BATCH and key[:5] != "pack."}
+    planned["packed.fingerprint"] = load_manifest(index).fingerprint
+    for config in sorted(runs.glob(f"*/{CONFIG}")):
+        settings = read_settings(config)
+        if all(settings.get(key) == value for key, value in planned.items()) and "init.weights" not in settings:
+            return config.parent
+    return runs / f"{plan.row.name}-seed{plan.data.seed}"
 
 
 def make_packer(corpus: Path, tokenizer: Path, packed: Path, engine: Engine) -> Packer:
@@ -106,7 +121,7 @@ def make_indices(plans: Sequence[Plan], packed: Path, packer: Packer | None) -> 
         for config in configs.values():
             packer(config)
     formats = sorted(configs, key=lambda format: format != FIRST_FORMAT)
-    indices = {format: find_index(packed, configs[format]) for format in formats}
+    indices: Indices = {format: find_index(packed, configs[format]) for format in formats}
     for folder in indices.values():
         if not min(open_index(folder, "validation").num_rows, plans[0].run.validation_rows):
             raise ArtefactError(
@@ -137,9 +152,9 @@ def _warn_of_masks(plans: Sequence[Plan], indices: Indices) -> None:
     for plan in plans:
         rows = open_index(indices[plan.pack.format], "train").num_rows
         epochs = plan.schedule.max_steps * plan.data.global_batch / max(1, rows)
-        if 0 < plan.data.static_masks and epochs <= plan.data.static_masks:
+        if plan.data.static_masks > 0 and epochs <= plan.data.static_masks:
             log.warning(
-                "row %s: %.3g epochs over %d rows: none of its %d masks of a block comes back, so that they are as good "
+                "row %s: %.3g epochs over %d rows: none of its %d masks of a block comes back, so that they do as well "
                 "as new ones; the paper's 40 epochs take %d steps, or a corpus of %d rows", plan.row.name, epochs, rows,
                 plan.data.static_masks, 40 * rows // plan.data.global_batch,
                 plan.schedule.max_steps * plan.data.global_batch // 40,
@@ -151,37 +166,40 @@ def train(job: Job, packed: Path, index: Path) -> None:
     from rbt.trainer.pretrain import pretrain
 
     plan = job.plan
-    data = dataclasses.replace(plan.data, seed=job.seed)
-    pretrain(packed, index.name, job.folder, plan.model, data, plan.schedule, plan.run)
+    pretrain(packed, index.name, job.folder, plan.model, plan.data, plan.schedule, plan.run)
 
 
-def measure(job: Job, common: Plan, packed: Path, indices: Indices, out: Path) -> Result:
+def measure(job: Job, data: DataConfig, packed: Path, indices: Indices, out: Path) -> Result:
     """The result of a finished run: its records, and its loss on the held-out rows of every format.
 
-    Those are the rows, seed and masks of the plan `common`, whatever the run's own are.
+    Those are masked as `data` says, whatever the run's own masks and seed are.
     """
     path = out / EVALUATIONS / f"{job.folder.name}.json"
-    losses = {format: _evaluated(job, common, packed, folder, path) for format, folder in indices.items()}
-    return Result(job.plan.row.name, job.seed, read_run(job.folder, job.folder.name), losses)
+    losses = {format: _evaluated(job, data, packed, folder, path) for format, folder in indices.items()}
+    return Result(job.plan.row.name, job.plan.data.seed, read_run(job.folder, job.folder.name), losses)
 
 
-def _evaluated(job: Job, common: Plan, packed: Path, folder: Path, path: Path) -> float:
+def _evaluated(job: Job, data: DataConfig, packed: Path, folder: Path, path: Path) -> float:
     """The loss on one index, computed once for a checkpoint."""
-    newest = latest_checkpoint(job.folder)
+    from rbt.trainer.evaluate import evaluate
+
+    newest, index = latest_checkpoint(job.folder), open_index(folder, "validation")
     assert newest is not None  # the run is finished
-    options = {"validation_rows": job.plan.run.validation_rows, "precision": job.plan.run.precision}
+    data = dataclasses.replace(data, isolate_documents=data.isolate_documents and not is_pair_index(index))
     key = fingerprint({
-        "checkpoint": load_manifest(newest).fingerprint, "index": load_manifest(folder).fingerprint,
-        "data": to_table(common.data), **options,
+        "checkpoint": load_manifest(newest).fingerprint, "index": index.manifest.fingerprint, "data": to_table(data),
+        "rows": job.plan.run.validation_rows, "precision": job.plan.run.precision,
     })
     known = read_json(path) if path.is_file() else {}
     if folder.name not in known or known[folder.name]["key"] != key:
-        from rbt.trainer.evaluate import evaluate
-
-        index = open_index(folder, "validation")
-        isolated = common.data.isolate_documents and not is_pair_index(index)
-        data = dataclasses.replace(common.data, isolate_documents=isolated)
         loss = evaluate(job.folder, index, packed, data, job.plan.run)
         known[folder.name] = {"key": key, "loss": loss}
         write_text(path, to_json(known))
     return float(known[folder.name]["loss"])
+
+
+def _held_out_masks(plan: Plan) -> DataConfig:
+    """How held-out rows are masked for all runs: as [data] says, but for what makes no difference to them."""
+    kept = ("seed", "masked_fraction", "replaced_by_mask", "replaced_by_random", "masking", "whole_words",
+            "isolate_documents")
+    return DataConfig(**{name: getattr(plan.data, name) for name in kept})

@@ -46,8 +46,8 @@ def description() -> list[str]:
 
 @click.command(epilog="Example: rbt ablate table-2 --size mini --corpus corpus --tokenizer tokenizer --out ablation")
 @click.argument("table", type=click.Choice(TABLES))
-@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="Show all rows, and exit.")
-@click.option("--size", type=click.Choice(SIZES), default="mini", show_default=True, help="The paper's, or a small one.")
+@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="Show the tables.")
+@click.option("--size", type=click.Choice(SIZES), default="mini", show_default=True, help="Paper's, or minutes.")
 @click.option("--corpus", "folder", type=FOLDER, help="Folder of the corpus, with --tokenizer; else PACKED has it all.")
 @click.option("--tokenizer", type=FOLDER, help="Folder of the tokenizer.")
 @click.option("--packed", type=FOLDER, metavar="PACKED", help="Folder of tokens and indices [default: OUT/packed].")

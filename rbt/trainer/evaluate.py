@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 
 from rbt.config import to_dataclass
 from rbt.errors import ArtefactError
-from rbt.formats.blocks import Index, is_pair_index
+from rbt.formats.blocks import Index
 from rbt.formats.checkpoint import MODEL, STATE, latest_checkpoint, read_checkpoint
 from rbt.formats.tokenizer import read_vocab
 from rbt.manifest import read_json
@@ -56,8 +55,8 @@ def evaluate(run: Path, index: Index, packed: Path, data: DataConfig, options: R
     model = load_run(run)
     if model.vocab_size != index.vocab_size or model.max_tokens < index.max_tokens:
         raise ArtefactError(
-            f"expected a model of {index.vocab_size} ids with positions for rows of {index.max_tokens} tokens", path=run,
-            found=f"{model.vocab_size} and {model.max_tokens}",
+            f"expected a model of {index.vocab_size} ids and rows of {index.max_tokens} tokens", path=run,
+            found=f"{model.vocab_size} ids, {model.max_tokens} tokens",
         )
     with join(options.device) as world:
         loss, _ = _only_validating(world, model, packed, index, data, options).validate(index)

@@ -105,7 +105,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         defaults = {name: to_table(kind()) for name, kind in SECTIONS.items()}
         whole = {name: {**defaults.get(name, {}), **tables.get(name, {})} for name in {**defaults, **tables}}
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArtefactError(f"expected a run, with its {CONFIG}", path=path, found="none", cure=f"run `{MADE_BY}`") from error
+        cure = f"run `{MADE_BY}`"
+        raise ArtefactError(f"expected a run, with its {CONFIG}", path=path, found="none", cure=cure) from error
     except (ValueError, TypeError) as error:  # TOMLDecodeError and UnicodeDecodeError are of the first kind
         raise ArtefactError("expected the configuration of a run", path=path, found=str(error)) from error
     return {f"{name}.{key}": value for name, table in whole.items() for key, value in table.items()}

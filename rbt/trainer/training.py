@@ -210,8 +210,8 @@ class Training:
                 loss, next_loss = batch_losses(self.model, inputs)
             totals += [float(loss), inputs.masked_tokens, 0 if next_loss is None else float(next_loss), inputs.pairs]
         loss_sum, masked_tokens, next_sum, pairs = self.world.sum(totals.tolist())
-        next_loss = next_sum / pairs if pairs and self.model.next_output is not None else None
-        return loss_sum / max(1.0, masked_tokens), next_loss
+        has_next = pairs and self.model.next_output is not None
+        return loss_sum / max(1.0, masked_tokens), next_sum / pairs if has_next else None
 
 
 def _badness(loss: float) -> float:

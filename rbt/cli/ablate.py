@@ -14,13 +14,6 @@ TABLES = ("table-1", "table-2", "table-3")  # = rbt.ablation.tables.ablation_nam
 SIZES = ("paper", "mini")
 
 
-def _list(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
-    if is_asked:
-        for line in description():
-            click.echo(line)
-        context.exit()
-
-
 def description() -> list[str]:
     """Each table with the rows and sizes that it has."""
     from rbt.ablation.tables import load_ablation, make_plans
@@ -45,9 +38,9 @@ def description() -> list[str]:
 
 
 @click.command(epilog="Example: rbt ablate table-2 --size mini --corpus corpus --tokenizer tokenizer --out ablation")
-@click.argument("table", type=click.Choice(TABLES))
-@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="Show the tables.")
-@click.option("--size", type=click.Choice(SIZES), default="mini", show_default=True, help="Paper's, or minutes.")
+@click.argument("table", type=click.Choice(TABLES), required=False)
+@click.option("--list", "is_list", is_flag=True, help="Show every row of every table, and no more.")
+@click.option("--size", type=click.Choice(SIZES), default="mini", show_default=True, help="A run: days, or minutes.")
 @click.option("--corpus", "folder", type=FOLDER, help="Folder of the corpus, with --tokenizer; else PACKED has it all.")
 @click.option("--tokenizer", type=FOLDER, help="Folder of the tokenizer.")
 @click.option("--packed", type=FOLDER, metavar="PACKED", help="Folder of tokens and indices [default: OUT/packed].")
@@ -56,8 +49,8 @@ def description() -> list[str]:
 @engine_options
 @common
 def ablate(
-    table: str, size: str, folder: Path | None, tokenizer: Path | None, packed: Path | None, out: Path, seeds: int,
-    engine: str, address: str, workers: int, recipe: Recipe, quiet: bool,
+    table: str | None, is_list: bool, size: str, folder: Path | None, tokenizer: Path | None, packed: Path | None,
+    out: Path, seeds: int, engine: str, address: str, workers: int, recipe: Recipe, quiet: bool,
 ) -> None:
     """Run a table of the paper, and write it beside the paper's figures.
 
@@ -71,6 +64,11 @@ def ablate(
     from rbt.engine import make_engine
     from rbt.trainer.config import RunConfig
 
+    if is_list:
+        say(quiet, *description())
+        return
+    if table is None:
+        raise ConfigError(f"expected a table, one of {', '.join(TABLES)}", found="none")
     if (folder is None) != (tokenizer is None):
         raise ConfigError("expected --corpus and --tokenizer together", found="one of them")
     ablation = load_ablation(table)

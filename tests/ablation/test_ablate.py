@@ -309,9 +309,14 @@ def test_mistakes_are_one_line_and_come_before_any_training(
     for words, message in (
         (["--corpus", "x"], "expected --corpus and --tokenizer together; found one of them"),
         (packed, "expected an index of segment-pair, 128 tokens a row; found"),
+        (["table-1"], "Got unexpected extra argument (table-1)"),
     ):
         result = CliRunner().invoke(cli.main, ["ablate", "table-1", "--out", str(tmp_path / "other"), *words])
         assert result.exit_code == 2 and message in result.output.splitlines()[-1], result.output
+    result = CliRunner().invoke(cli.main, ["ablate", "--out", str(tmp_path / "other")])
+    assert (result.exit_code, result.output) == (
+        2, "Error: expected a table, one of table-1, table-2, table-3; found none\n"
+    )
     assert steps == []
 
 

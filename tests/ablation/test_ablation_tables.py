@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from rbt import cli
 from rbt.ablation.tables import Plan, ablation_names, load_ablation, make_plans, varied_keys
 from rbt.cli.ablate import SIZES, TABLES, description
 from rbt.errors import ConfigError
@@ -147,7 +148,9 @@ def test_unknown_tables_and_sizes_are_named() -> None:
 
 
 def test_the_list_has_a_line_for_every_row() -> None:
-    lines: list[Any] = description()
+    result = CliRunner().invoke(cli.main, ["ablate", "--list"])
+    lines = result.output.splitlines()
+    assert (result.exit_code, lines) == (0, description())
     rows = [line.split()[0] for line in lines if line.startswith("    ")]
     assert rows == [name for table in TABLES for _ in SIZES for name in PAPER[table]]
     assert "    8K              full-sentences: 31,250 steps of 8,192 rows, peak 0.001, warm-up 1,500" in lines

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -16,6 +18,8 @@ from click.testing import CliRunner, Result
 from rbt import cli
 from rbt.ablation import report
 from rbt.ablation.report import Spread, coverage
+from rbt.ablation.run import jobs, make_indices
+from rbt.ablation.tables import load_ablation, make_plans
 from rbt.engine import LocalEngine
 from rbt.errors import ArtefactError
 from rbt.formats.blocks import choose_index, open_index
@@ -205,6 +209,30 @@ def test_another_seed_trains_the_new_runs_alone_and_a_packed_folder_is_enough(
     assert "75.0% for 3 seeds" in (tmp_path / "out" / "table-2.md").read_text()
 
 
+def test_a_packed_folder_needs_neither_corpus_nor_what_reads_one(formats: Path, tmp_path: Path) -> None:
+    """A machine that trains: torch, numpy, safetensors and click."""
+    shutil.copytree(formats, tmp_path / "out", ignore=shutil.ignore_patterns("packed", "evaluations", "table-2.*"))
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    folders = ["--packed", str(formats / "packed"), "--out", str(tmp_path / "out")]
+    arguments = ["ablate", "table-2", "--seeds", "2", "--quiet", *folders, *settings]
+    absent = (
+        "pyarrow", "polars", "numba", "scipy", "regex", "tokenizers", "lxml", "fsspec", "xxhash", "tqdm", "matplotlib",
+    )
+    code = (
+        f"import sys\nfor name in {absent!r}: sys.modules[name] = None\n"
+        f"import torch\ntorch.set_num_threads(1)\nfrom rbt.cli import main\nmain({arguments!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_losses(tmp_path / "out") == read_losses(formats)
+
+
+def read_losses(out: Path) -> dict[str, list[dict[str, float]]]:
+    """Losses of table 2, by row."""
+    rows = json.loads((out / "table-2.json").read_text())["rows"]
+    return {row["name"]: [run["losses"] for run in row["runs"]] for row in rows}
+
+
 def test_a_row_that_another_table_has_run_is_found(
     inputs: Path, formats: Path, tmp_path: Path, steps: Steps
 ) -> None:
@@ -260,9 +288,8 @@ def test_a_table_that_was_killed_between_rows_and_in_one_goes_on(
     assert [step_of(folder) for folder in checkpoints(half)] == [2]
     must(ablate(inputs, tmp_path / "out", "table-2", "--seeds", "1", "--packed", str(formats / "packed")))
     assert [number for _, number in steps] == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]
-    whole, found = (json.loads((out / "table-2.json").read_text()) for out in (formats, tmp_path / "out"))
-    for line, other in zip(found["rows"], whole["rows"], strict=True):
-        assert line["runs"][0]["losses"] == other["runs"][0]["losses"]
+    found = read_losses(tmp_path / "out")
+    assert found == {name: losses[:1] for name, losses in read_losses(formats).items()}
 
 
 def test_a_run_that_stops_early_ends_the_command_which_then_goes_on(
@@ -341,6 +368,14 @@ def test_the_trainer_is_called_in_one_place(
     must(ablate(inputs, tmp_path / "out", "table-2", "--packed", str(formats / "packed")))
     assert called == [("segment-pair-48-seed1", "segment-pair-seed1")]  # which has no checkpoint, so that it waits
     assert not (tmp_path / "out" / "table-2.md").exists()
+
+
+def test_every_row_has_one_seed_before_any_has_two(formats: Path, tmp_path: Path) -> None:
+    plans = make_plans(load_ablation("table-2"), "mini", SMALL)
+    indices = make_indices(plans, formats / "packed", None)
+    found = [job.folder.name for job in jobs(plans, 2, indices, tmp_path)]
+    rows = ("segment-pair", "sentence-pair", "full-sentences", "doc-sentences")
+    assert found == [f"{row}-seed{seed}" for seed in (1, 2) for row in rows]
 
 
 @pytest.mark.parametrize(("values", "shown"), [([2.0], "2.00"), ([3.0, 1.0, 2.5], "2.50 [1.00, 3.00]")])

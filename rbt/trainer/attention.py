@@ -69,9 +69,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: f
     if layout.edges is not None:
         return varlen(query, key, value, layout.edges, layout.longest, dropout)
     assert layout.gather is not None and layout.scatter is not None
-    queries, keys, values = (part[layout.gather].transpose(1, 2) for part in (query, key, value))
+    shape, places = (*layout.gather.shape, *query.shape[1:]), layout.gather.flatten()
+    queries, keys, values = (
+        part.index_select(0, places).view(shape).transpose(1, 2) for part in (query, key, value)
+    )  # (rows, heads, width, head)
     mixed = functional.scaled_dot_product_attention(queries, keys, values, layout.visible, dropout)
-    return mixed.transpose(1, 2).flatten(0, 1)[layout.scatter]
+    return mixed.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter)
 
 
 def _dense(query: Tensor, key: Tensor, value: Tensor, length: int, dropout: float) -> Tensor:

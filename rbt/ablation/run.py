@@ -131,8 +131,6 @@ def make_indices(plans: Sequence[Plan], packed: Path, packer: Packer | None) -> 
     return indices
 
 
-
-
 def find_index(packed: Path, config: PackConfig) -> Path:
     """The index of a packed folder that [pack] describes. Raises ArtefactError where there is none."""
     wanted = to_table(config)

@@ -21,7 +21,7 @@ NOTHING = "-"
 NATS = "nats a masked token"
 COLORS = ("#1f4e79", "#e08e0b", "#2e8b57", "#c0392b", "#7d5ba6", "#8c6d31", "#d675b0", "#5f6b6d", "#00a0b0", "#a4b000")
 STYLES = ("-", "--", ":", "-.")  # of the runs beyond as many as there are colors
-SMOOTHED = 40  # a smoothed curve is a mean of this part of its records
+SMOOTHED = 20  # a smoothed curve is a mean of this part of its records
 FEW = 20  # values, each of which has a dot
 LEGEND_LINES = 16  # that the panel has room for in one column
 SETTLED = 20  # the part of the records, from the first, that may be above the panel of a loss
@@ -178,7 +178,7 @@ def _draw_validation(axes: Any, runs: Sequence[Run], x: str) -> None:
 
 def _perplexity(loss: float) -> str:
     value = math.exp(min(loss, 700.0))
-    return f"{value:.3g}" if value < 1000 else _short(float(f"{value:.3g}"))
+    return f"{value:.3g}" if value < 1000 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def _draw_norm(axes: Any, runs: Sequence[Run], x: str) -> None:

@@ -24,6 +24,16 @@ MASKED_TOKENS = "e^loss over the masked positions alone"
 
 
 @dataclass(frozen=True)
+class Heading:
+    """What a table is of."""
+
+    ablation: Ablation
+    size: str
+    settings: tuple[str, ...]  # --set, over the size's
+    held_out: Mapping[str, int]  # rows that all runs are evaluated on, by format
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished run, and its mean losses in nats on held-out rows of each format."""
 
@@ -122,7 +132,8 @@ def _setting_column(key: str) -> Column:
 
 def _perplexity_column(format: str, is_one_of_many: bool) -> Column:
     def show(line: Line) -> str:
-        cell = line.perplexity(format).show(".3f")
+        spread = line.perplexity(format)
+        cell = spread.show(f".{max(0, 3 - math.floor(math.log10(spread.median)))}f")  # of four digits
         return f"**{cell}**" if line.plan.pack.format == format and is_one_of_many else cell
 
     return f"perplexity on {format}", show
@@ -144,28 +155,26 @@ def lines_of(plans: Sequence[Plan], results: Sequence[Result]) -> list[Line]:
     return [line for line in found if line.results]
 
 
-def write_table(
-    out: Path, ablation: Ablation, size: str, plans: Sequence[Plan], results: Sequence[Result],
-    held_out: Mapping[str, int],
-) -> None:
-    """Write OUT/<name>.md and OUT/<name>.json. `held_out`: rows that are evaluated, by format."""
-    lines = lines_of(plans, results)
-    write_text(out / f"{ablation.name}.md", markdown(ablation, size, lines, held_out))
-    write_text(out / f"{ablation.name}.json", to_json(as_json(ablation, size, lines, held_out)))
+def write_table(out: Path, heading: Heading, plans: Sequence[Plan], results: Sequence[Result]) -> None:
+    """Write OUT/<name>.md and OUT/<name>.json."""
+    lines, name = lines_of(plans, results), heading.ablation.name
+    write_text(out / f"{name}.md", markdown(heading, lines))
+    write_text(out / f"{name}.json", to_json(as_json(heading, lines)))
 
 
-def markdown(ablation: Ablation, size: str, lines: Sequence[Line], held_out: Mapping[str, int]) -> str:
+def markdown(heading: Heading, lines: Sequence[Line]) -> str:
     """The table as a page."""
-    shown = columns(lines, list(held_out))
+    shown = columns(lines, list(heading.held_out))
     rows = [[name for name, _ in shown], ["---"] * len(shown), *([show(line) for _, show in shown] for line in lines)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    notes = "\n".join(f"- {note}" for note in [*_notes(lines, held_out), *ablation.notes])
-    number = ablation.name.removeprefix("table-")
-    return f"# Table {number}: {ablation.title} ({size})\n\n{table}\n\n{notes}\n"
+    notes = "\n".join(f"- {note}" for note in [*_notes(heading, lines), *heading.ablation.notes])
+    number = heading.ablation.name.removeprefix("table-")
+    return f"# Table {number}: {heading.ablation.title} ({heading.size})\n\n{table}\n\n{notes}\n"
 
 
-def _notes(lines: Sequence[Line], held_out: Mapping[str, int]) -> list[str]:
-    """What the columns are, which depends on how many there are."""
+def _notes(heading: Heading, lines: Sequence[Line]) -> list[str]:
+    """What the columns are, which depends on how many there are, and what was set otherwise."""
+    held_out = heading.held_out
     rows = ", ".join(f"{count:,} of {format}" for format, count in held_out.items())
     notes = [
         f"Perplexity is {MASKED_TOKENS}, at the last step. All runs are shown the same held-out rows ({rows}) with the "
@@ -185,17 +194,21 @@ def _notes(lines: Sequence[Line], held_out: Mapping[str, int]) -> list[str]:
             "Over seeds: median [smallest, largest]. That range holds the median of all seeds with a probability of "
             f"{chances}, whatever the distribution. Seeds draw weights, order, masks and dropout; the text is the same."
         )
+    if heading.settings:
+        changed = ", ".join(f"`{setting}`" for setting in heading.settings)
+        notes.append(f"Changed from the size `{heading.size}`, for all rows: {changed}.")
     return [
         *notes, "tokens/s: the median of what a run logged, on the machine that it ran on.",
         f"The paper's figures are of fine-tuned models, in percent, but for perplexity: {PAPER}.",
     ]
 
 
-def as_json(ablation: Ablation, size: str, lines: Sequence[Line], held_out: Mapping[str, int]) -> dict[str, Any]:
+def as_json(heading: Heading, lines: Sequence[Line]) -> dict[str, Any]:
     """The table with every run of it."""
-    varied = varied_keys([line.plan for line in lines])
+    varied, held_out = varied_keys([line.plan for line in lines]), heading.held_out
     return {
-        "table": ablation.name, "title": ablation.title, "size": size, "held_out_rows": dict(held_out),
+        "table": heading.ablation.name, "title": heading.ablation.title, "size": heading.size,
+        "set": list(heading.settings), "held_out_rows": dict(held_out),
         "rows": [
             {
                 "name": line.plan.row.name, "paper": dict(line.plan.row.paper), "epochs": line.epochs,

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbt.ablation.report import Result, write_table
-from rbt.ablation.tables import Ablation, Plan
+from rbt.ablation.report import Heading, Result, write_table
+from rbt.ablation.tables import Ablation, Plan, make_plans, used_settings
 from rbt.config import to_table
 from rbt.engine import Engine
 from rbt.errors import ArtefactError
@@ -26,7 +26,7 @@ from rbt.packing.config import PackConfig
 from rbt.runs import CONFIG, read_run, read_settings
 from rbt.stage import exclusive
 from rbt.storage import write_text
-from rbt.trainer.config import DataConfig
+from rbt.trainer.config import DataConfig, RunConfig
 
 log = logging.getLogger(__name__)
 RUNS, EVALUATIONS = "runs", "evaluations"
@@ -56,20 +56,20 @@ class Job:
 
 
 def ablate(
-    ablation: Ablation, size: str, plans: Sequence[Plan], seeds: int, packed: Path, out: Path, packer: Packer | None
+    ablation: Ablation, size: str, settings: Sequence[str], run: RunConfig, seeds: int, packed: Path, out: Path,
+    packer: Packer | None,
 ) -> bool:
     """Train every row with `seeds` seeds, and write the table; whether all of it is there.
 
-    It ends early where a signal, or run.stop_after, stopped a run: the same call goes on. `packer` makes an index of
-    `packed` where it is not there yet; without one they must be there. Raises ArtefactError, ConfigError.
+    `settings` are those of --set, `run` is [run] of the recipe. It ends early where a signal, or run.stop_after,
+    stopped a run: the same call goes on. `packer` makes an index of `packed` where it is not there yet; without one
+    they must be there. Raises ArtefactError, ConfigError.
     """
+    plans = make_plans(ablation, size, settings, run)
     with exclusive(out, "ablation"):
         indices = make_indices(plans, packed, packer)
         _warn_of_masks(plans, indices)
-        most = plans[0].run.validation_rows
-        held_out = {
-            format: min(most, open_index(folder, "validation").num_rows) for format, folder in indices.items()
-        }
+        heading = Heading(ablation, size, tuple(used_settings(settings)), _held_out_rows(plans[0], indices))
         results: list[Result] = []
         for job in jobs(plans, seeds, indices, out / RUNS):
             log.info("%s, %s: row %s, seed %d", ablation.name, size, job.plan.row.name, job.plan.data.seed)
@@ -78,7 +78,7 @@ def ablate(
                 log.info("%s: stopped at step %d; the same command goes on", job.folder, job.last_step)
                 return False
             results.append(measure(job, _held_out_masks(plans[0]), packed, indices, out))
-            write_table(out, ablation, size, plans, results, held_out)
+            write_table(out, heading, plans, results)
     return True
 
 
@@ -122,13 +122,19 @@ def make_indices(plans: Sequence[Plan], packed: Path, packer: Packer | None) -> 
             packer(config)
     formats = sorted(configs, key=lambda format: format != FIRST_FORMAT)
     indices: Indices = {format: find_index(packed, configs[format]) for format in formats}
-    for folder in indices.values():
-        if not min(open_index(folder, "validation").num_rows, plans[0].run.validation_rows):
+    for format, count in _held_out_rows(plans[0], indices).items():
+        if not count:
             raise ArtefactError(
-                "expected held-out rows to compare runs on", path=folder, found="none",
+                "expected held-out rows to compare runs on", path=indices[format], found="none",
                 cure="hold out more documents: --set pack.validation_fraction=0.1 (and run.validation_rows above 0)",
             )
     return indices
+
+
+def _held_out_rows(plan: Plan, indices: Indices) -> dict[str, int]:
+    """How many rows of each format are evaluated."""
+    most = plan.run.validation_rows
+    return {format: min(most, open_index(folder, "validation").num_rows) for format, folder in indices.items()}
 
 
 def find_index(packed: Path, config: PackConfig) -> Path:

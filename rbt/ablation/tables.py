@@ -99,7 +99,7 @@ def make_plans(ablation: Ablation, size: str, settings: Sequence[str] = (), run:
     """
     if size not in ablation.sizes:
         raise ConfigError(f"expected a size of {ablation.name}, one of {', '.join(ablation.sizes)}", found=repr(size))
-    used = [setting for setting in settings if setting.partition(".")[0] in (*OWN_SECTIONS, "run")]
+    used = used_settings(settings)
     plans = [_plan(ablation.sizes[size], row, used, run or RunConfig()) for row in ablation.rows]
     for number, plan in enumerate(plans):
         for other in plans[:number]:
@@ -110,6 +110,11 @@ def make_plans(ablation: Ablation, size: str, settings: Sequence[str] = (), run:
                     cure="set a key in which the rows do not differ",
                 )
     return plans
+
+
+def used_settings(settings: Sequence[str]) -> list[str]:
+    """The --set settings of sections that an ablation has."""
+    return [setting for setting in settings if setting.partition(".")[0] in (*OWN_SECTIONS, "run")]
 
 
 def _plan(size: Size, row: Row, settings: Sequence[str], run: RunConfig) -> Plan:

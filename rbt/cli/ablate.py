@@ -60,7 +60,7 @@ def ablate(
     """
     from rbt.ablation.run import ablate as run_ablation
     from rbt.ablation.run import make_packer
-    from rbt.ablation.tables import load_ablation, make_plans
+    from rbt.ablation.tables import load_ablation
     from rbt.engine import make_engine
     from rbt.trainer.config import RunConfig
 
@@ -72,12 +72,12 @@ def ablate(
     if (folder is None) != (tokenizer is None):
         raise ConfigError("expected --corpus and --tokenizer together", found="one of them")
     ablation = load_ablation(table)
-    plans = make_plans(ablation, size, recipe.settings, recipe.section("run", RunConfig))
     packed = packed or out / "packed"
     packer = None
     if folder is not None and tokenizer is not None:
         packer = make_packer(folder, tokenizer, packed, make_engine(engine, workers, address, packed))
-    is_whole = run_ablation(ablation, size, plans, seeds, packed, out, packer)
+    run = recipe.section("run", RunConfig)
+    is_whole = run_ablation(ablation, size, recipe.settings, run, seeds, packed, out, packer)
     page = out / f"{table}.md"
     if page.is_file():
         say(quiet, page.read_text("utf-8"))

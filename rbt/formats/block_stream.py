@@ -2,8 +2,8 @@
 
     rows ──index──> blocks ──separators──> pieces of tokens and special tokens between them ──joined──> ids (tokens,)
 
-Rows are looked up one by one, without a call of numpy where Python is faster; all that is done for each token is done
-for all of them together. numpy alone.
+Rows are looked up one by one, by views of memory, of which one number costs less than of an array; what is done for
+each token is done for all of them together. numpy alone.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rbt.errors import ArtefactError
-from rbt.formats.blocks import PAIR_SPECIALS, Index, Int64
+from rbt.formats.blocks import PAIR_SPECIALS, Index, IndexPart, Int64
 from rbt.formats.tokenizer import BOS, EOS
-from rbt.formats.tokens import Tokens, token_dtype
+from rbt.formats.tokens import token_dtype
 
 
 @dataclass(frozen=True)
@@ -34,35 +33,41 @@ class BlockStream:
 
 
 class _Pieces:
-    """What the blocks read so far are made of, one behind the other, in the type of the tokens."""
+    """What the blocks read so far are made of, one behind the other: bytes, and views of the mapped tokens."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.parts: list[npt.NDArray[Any]] = []
+        self.parts: list[bytes | memoryview] = []
         self.length = 0
         self.block_edges, self.document_starts = [0], list[int]()
-        self.bos, self.eos = (np.array([special], dtype=dtype) for special in (BOS, EOS))
+        self._bos, self._eos = (np.array(special, dtype=dtype).tobytes() for special in (BOS, EOS))
 
-    def add_block(self, tokens: Tokens, start: int, end: int, documents: list[int], sentences: list[int]) -> None:
-        """<s>, tokens [start, end), </s>, and a </s> at the end of each document and sentence inside."""
-        self.parts.append(self.bos)
-        self.length += 1
-        for cut, ends_document in sorted([(cut, True) for cut in documents] + [(cut, False) for cut in sentences]):
-            self._add(tokens, start, cut)
-            start = cut
-            if ends_document:
-                self.document_starts.append(self.length)
-        self._add(tokens, start, end)
+    def add_block(self, tokens: memoryview, start: int, end: int) -> None:
+        """<s>, tokens [start, end), </s>."""
+        self.parts += (self._bos, tokens[start:end], self._eos)
+        self.length += end - start + 2
         self.block_edges.append(self.length)
 
-    def add_pair(self, tokens: Tokens, a_start: int, a_end: int, b_start: int, b_end: int) -> None:
+    def add_cut_block(
+        self, tokens: memoryview, start: int, end: int, documents: list[int], sentences: list[int]
+    ) -> None:
+        """The same with a </s> at the end of each document and sentence inside."""
+        self.parts.append(self._bos)
+        before = self.length + 1 - start  # what a token's place in the stream is ahead of that in the part
+        for cut, ends_document in sorted([(cut, True) for cut in documents] + [(cut, False) for cut in sentences]):
+            self.parts += (tokens[start:cut], self._eos)
+            start = cut
+            before += 1
+            if ends_document:
+                self.document_starts.append(before + cut)
+        self.parts += (tokens[start:end], self._eos)
+        self.length = before + end + 1
+        self.block_edges.append(self.length)
+
+    def add_pair(self, tokens: memoryview, a_start: int, a_end: int, b_start: int, b_end: int) -> None:
         """<s> A </s> </s> B </s>."""
-        self.parts += (self.bos, tokens[a_start:a_end], self.eos, self.eos, tokens[b_start:b_end], self.eos)
+        self.parts += (self._bos, tokens[a_start:a_end], self._eos, self._eos, tokens[b_start:b_end], self._eos)
         self.length += a_end - a_start + b_end - b_start + PAIR_SPECIALS
         self.block_edges.append(self.length)
-
-    def _add(self, tokens: Tokens, start: int, end: int) -> None:
-        self.parts += (tokens[start:end], self.eos)
-        self.length += end - start + 1
 
 
 def _inside(ends: memoryview, start: int, end: int) -> list[int]:
@@ -73,31 +78,43 @@ def _inside(ends: memoryview, start: int, end: int) -> list[int]:
     return sorted(set(ends[first:last])) if last > first else []
 
 
+def _add_row(part: IndexPart, first: int, last: int, by_sentence: bool, pieces: _Pieces) -> list[int]:
+    """Add blocks [first, last) of a part; is_next of each, where they are pairs."""
+    tokens, documents = part.tokens.tokens.data, part.tokens.document_ends.data
+    is_next = []
+    for block in part.blocks[first:last].tolist():
+        if len(block) == 5:
+            pieces.add_pair(tokens, *block[:4])
+            is_next.append(block[4])
+            continue
+        start, end = block
+        cuts = _inside(documents, start, end)
+        if cuts or by_sentence:
+            sentences = _inside(part.tokens.sentence_ends.data, start, end) if by_sentence else []
+            pieces.add_cut_block(tokens, start, end, cuts, sentences)
+        else:
+            pieces.add_block(tokens, start, end)
+    return is_next
+
+
 def read_stream(index: Index, rows: Int64) -> BlockStream:
     """The blocks of rows, in the order given. Raises ArtefactError for a row that cannot be one of this index."""
     if len(rows) and not 0 <= rows.min() <= rows.max() < index.num_rows:
         raise IndexError(f"rows {rows.min()} to {rows.max()} of {index.num_rows}")
-    by_sentence = index.manifest.config["separator"] == "sentence"
-    pieces = _Pieces(token_dtype(index.vocab_size))
+    by_sentence, dtype = index.manifest.config["separator"] == "sentence", token_dtype(index.vocab_size)
+    pieces = _Pieces(dtype)
     numbers, of_row, is_next = list[int](), list[int](), list[int]()
     in_part = index.first_row.searchsorted(rows, side="right") - 1
-    for number, row in zip(in_part.tolist(), (rows - index.first_row[in_part]).tolist(), strict=True):
-        part = index.parts[number]
-        tokens, document_ends = part.tokens.tokens, memoryview(part.tokens.document_ends)
+    first_blocks = index.first_block[in_part].tolist()
+    for place, row in enumerate((rows - index.first_row[in_part]).tolist()):
+        part = index.parts[in_part[place]]
         first, last = part.rows[row : row + 2].tolist()
-        for block in part.blocks[first:last].tolist():
-            if len(block) == 5:
-                pieces.add_pair(tokens, *block[:4])
-                is_next.append(block[4])
-                continue
-            sentences = _inside(memoryview(part.tokens.sentence_ends), *block) if by_sentence else []
-            pieces.add_block(tokens, *block, _inside(document_ends, *block), sentences)
-        before = int(index.first_block[number])
-        numbers += range(before + first, before + last)
+        is_next += _add_row(part, first, last, by_sentence, pieces)
+        numbers += range(first_blocks[place] + first, first_blocks[place] + last)
         of_row.append(last - first)
     edges = np.array(pieces.block_edges, dtype=np.int64)
     stream = BlockStream(
-        np.concatenate(pieces.parts or [pieces.bos[:0]]).astype(np.int64), edges,
+        np.frombuffer(b"".join(pieces.parts), dtype=dtype).astype(np.int64), edges,
         edges[np.cumsum([0, *of_row], dtype=np.int64)], np.array(pieces.document_starts, dtype=np.int64),
         np.array(numbers, dtype=np.int64), np.array(is_next, dtype=np.int64),
     )

@@ -43,16 +43,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.cpu_seconds = 0.0  # of all threads of the process
         self.before_megabytes = 0.0
         self.megabytes = 0.0
-        self._started = 0.0
+        self._started = self._cpu_started = 0.0
 
     def __enter__(self) -> None:
         self.before_megabytes = peak_megabytes()
-        self._started = time.perf_counter()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def __exit__(self, *error: object) -> None:
         self.seconds += time.perf_counter() - self._started
+        self.cpu_seconds += time.process_time() - self._cpu_started
         self.megabytes = peak_megabytes()
 
 
@@ -74,6 +76,7 @@ class Measured:
     before_megabytes: float = 0.0  # peak memory when it begins: interpreter, imports, the warm run, inputs
     facts: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    cpu_seconds: float = 0.0
 
 
 def peak_megabytes() -> float:
@@ -100,8 +103,8 @@ def serve(contenders: Mapping[str, Contender]) -> None:
         run(job["warm"], Clock())
     facts = run(job["timed"], clock)
     result = {
-        "seconds": clock.seconds, "megabytes": clock.megabytes, "before_megabytes": clock.before_megabytes,
-        "facts": facts,
+        "seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds, "megabytes": clock.megabytes,
+        "before_megabytes": clock.before_megabytes, "facts": facts,
     }
     Path(job["result"]).write_text(json.dumps(result))
 
@@ -165,11 +168,11 @@ class Contest:
             if isinstance(answer, str):
                 return Measured(error=answer)
             results.append(answer)
-        seconds, megabytes, before = (
+        seconds, megabytes, before, cpu = (
             statistics.median(result[key] for result in results)
-            for key in ("seconds", "megabytes", "before_megabytes")
+            for key in ("seconds", "megabytes", "before_megabytes", "cpu_seconds")
         )
-        return Measured(seconds, megabytes, before, results[0]["facts"])
+        return Measured(seconds, megabytes, before, results[0]["facts"], cpu_seconds=cpu)
 
     def _run_once(self, name: str, timed: Job, warm: Job | None) -> dict[str, Any] | str:
         """The result of one process, or the last line that it said."""

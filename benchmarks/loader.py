@@ -3,8 +3,9 @@
     python benchmarks/loader.py [--cold-gigabytes 8]
 
 Each contender has a process of its own that is pinned to one core (contest.py, loader_contenders.py), and has read a
-few rows before it is timed; figures are medians. The rows are generated (generated_rows.py) and as full as rbt's
-packers make them, or those of `--packed`; they lie in memory, but for the last table.
+few rows before it is timed; figures are medians, of CPU time but for the last table. The rows are generated
+(generated_rows.py) and as full as rbt's packers make them, or those of `--packed`; they lie in memory, but for the last
+table.
 
     order     positions of the run to rows            mask      streams to inputs and labels
     advice    telling the system what will be read    tensors   to tensors of the sizes of a compiled run
@@ -43,8 +44,8 @@ RESUME = "rbt: resume at step 1,000,000"
 
 
 def million_rate(found: Measured) -> float:
-    """Million tokens a second."""
-    return float(found.facts["tokens"]) / found.seconds / 1e6
+    """Million tokens a second of CPU time."""
+    return float(found.facts["tokens"]) / found.cpu_seconds / 1e6
 
 
 def cell(found: Measured) -> str:
@@ -65,8 +66,8 @@ def print_rates(contest: Contest, names: list[str], packed: Path, options: argpa
     columns = [(format, format, False) for format in options.format]
     if "full-sentences" in options.format:
         columns.append(("full-sentences, whole words", "full-sentences", True))
-    print(f"\nMillion tokens/s, one core; {options.steps} steps of {options.step_rows} rows of {MAX_TOKENS}, in "
-          f"micro-batches of {options.micro_batch}\n\n| | " + " | ".join(title for title, _, _ in columns)
+    print(f"\nMillion tokens a second of CPU time; {options.steps} steps of {options.step_rows} rows of {MAX_TOKENS}, "
+          f"in micro-batches of {options.micro_batch}\n\n| | " + " | ".join(title for title, _, _ in columns)
           + " |\n|---|" + "---:|" * len(columns), flush=True)
     found = dict[tuple[str, str], Measured]()
     for row, name in PARTS.items():
@@ -88,10 +89,11 @@ def print_rates(contest: Contest, names: list[str], packed: Path, options: argpa
 
 def print_resume(contest: Contest, packed: Path, options: argparse.Namespace) -> None:
     """What a start at a late step costs before its first batches are there."""
-    print("\n| start at step 1,000,000 | seconds | epoch | tokens |\n|---|---:|---:|---:|", flush=True)
+    print("\n| start at step 1,000,000 | seconds | of CPU time | epoch | tokens |\n|---|---:|---:|---:|---:|")
     for format in options.format:
         answer = contest.measure(RESUME, job(packed, f"{format}-{MAX_TOKENS}", options), runs=options.runs)
-        cells = answer.error or f"{answer.seconds:.3f} | {answer.facts['epoch']:,} | {answer.facts['tokens']:,}"
+        cells = answer.error or (f"{answer.seconds:.3f} | {answer.cpu_seconds:.3f} | {answer.facts['epoch']:,} | "
+                                 f"{answer.facts['tokens']:,}")
         print(f"| {format} | {cells} |", flush=True)
 
 
@@ -106,9 +108,10 @@ def print_cold(contest: Contest, folder: Path, options: argparse.Namespace) -> N
     fields = {**job(packed, index, options), "steps": options.cold_steps}
     for name in COLD:
         answer = contest.measure(name, fields, runs=options.runs)
-        facts = answer.facts
-        cells = answer.error or (f"{facts['rows'] / answer.seconds:,.0f} | {million_rate(answer):.1f} | "
-                                 f"{facts['cpu'] / answer.seconds:.0%}")
+        cells = answer.error
+        if not cells:
+            rows_read, tokens = (answer.facts[key] / answer.seconds for key in ("rows", "tokens"))
+            cells = f"{rows_read:,.0f} | {tokens / 1e6:.1f} | {answer.cpu_seconds / answer.seconds:.0%}"
         print(f"| {name} | {cells} |", flush=True)
 
 

@@ -8,7 +8,6 @@ part of the work, or all of it as a run's reading thread does it.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,7 +166,7 @@ def cold(advised: bool) -> Run:
 
         _forget(Path(job["packed"]) / "tokens")
         index = open_index(Path(job["packed"]) / job["index"], "train")
-        grid, tokens, started = Grid(0, 1, job["micro_batch"]), 0, time.process_time()
+        grid, tokens = Grid(0, 1, job["micro_batch"]), 0
         with clock:
             for step in range(job["steps"]):
                 parts = grid.step_rows(step, 1, job["global_batch"], index.num_rows)
@@ -175,7 +174,7 @@ def cold(advised: bool) -> Run:
                     for _, rows in parts:
                         will_read(index, rows)
                 tokens += sum(len(read_batch(index, rows, epochs).ids) for epochs, rows in parts)
-        return {"tokens": tokens, "rows": job["steps"] * job["global_batch"], "cpu": time.process_time() - started}
+        return {"tokens": tokens, "rows": job["steps"] * job["global_batch"]}
 
     return run
 

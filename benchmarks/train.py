@@ -14,7 +14,10 @@ each is full; and besides on rbt's own rows, padded. Both compile where rbt woul
     of a matmul   the same over the rate of a large matrix product of the same type, measured behind the steps
     waiting       for batches; passes are forward and backward, the norm of the gradients with them
     warm, s       from the start to the end of the warm steps: compiling, for the most part
-    memory        at its peak behind the warm steps: of the GPU, or of the process on a CPU
+    memory        at its peak: of the GPU behind the warm steps, or of the process on a CPU
+
+`--cpu-time` is for a CPU that others use as well: each contender has one thread on one core, and what is counted is the
+CPU time of its process; loader and step share it.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ from rbt.trainer.config import SIZES
 from rbt.trainer.flops import peak_flops, training_flops_per_token
 
 MAX_TOKENS = 512
-LOOP = "no Trainer, a plain loop, run_mlm's rows"
+TRAINER, LOOP = "Trainer, run_mlm's rows", "no Trainer, a plain loop, run_mlm's rows"
 COLUMNS = (
     "rows a pass", "tokens/s", "rbt is", "MFU", "of a matmul", "step, ms", "waiting", "passes", "optimizer", "warm, s",
     "memory, GB", "matmul, TFLOP/s",
@@ -116,6 +119,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of the index")
     parser.add_argument("--packed", type=Path, help=f"a packed folder with an index of this format and {MAX_TOKENS}")
+    parser.add_argument("--cpu-time", action="store_true", help="one thread on one core, and seconds of CPU time")
     parser.add_argument("--only", action="append", help="a contender to measure (repeatable); default: all")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
     parser.add_argument("--seconds", type=float, default=7200, help="for one contender, at most")
@@ -131,6 +135,7 @@ def jobs(packed: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     shared = {
         "packed": str(packed), "index": f"{options.format}-{MAX_TOKENS}", "max_tokens": MAX_TOKENS,
         "compile": compiled, "precision": options.precision, "warm_steps": options.warm_steps, "steps": options.steps,
+        "cpu_time": options.cpu_time,
     }
     sizes = [rows if rows == "auto" else int(rows) for rows in options.micro_batch]
     return [
@@ -143,18 +148,20 @@ def main() -> None:
     """Print the tables."""
     options = parse_options()
     contest = Contest(
-        Path(__file__).with_name("train_contenders.py"), options.peer_python, options.work, False, options.seconds
+        Path(__file__).with_name("train_contenders.py"), options.peer_python, options.work, options.cpu_time,
+        options.seconds,
     )
-    names = contest.introduce(list(CONTENDERS), options.only, 1)
-    if any(name.startswith("Trainer") for name in names) and not options.only:
-        names.remove(LOOP)
+    names = contest.introduce(list(CONTENDERS), options.only and [*options.only, LOOP], 1)
+    if LOOP not in (options.only or []) and (TRAINER in names or TRAINER not in (options.only or [TRAINER])):
+        names.remove(LOOP)  # it stands in for the Trainer
     with TemporaryDirectory(dir=options.work) as temporary:
         packed = options.packed or Path(temporary) / "packed"
         most = max(job["step_rows"] for job in jobs(packed, options)) * (options.steps + options.warm_steps + 4)
         if options.packed is None:
             write_packed(packed, most * MAX_TOKENS, formats=(options.format,))
         index = open_index(packed / f"{options.format}-{MAX_TOKENS}", "train")
-        print(f"{index.num_rows:,} rows of {options.format}; medians of {options.steps} steps; {platform.system()}")
+        print(f"{index.num_rows:,} rows of {options.format}; medians of {options.steps} steps; {platform.system()}"
+              f"{'; seconds of CPU time, one thread' if options.cpu_time else ''}")
         for size in options.size:
             flops = training_flops_per_token(SIZES[size], MAX_TOKENS, VOCAB_SIZE, FRACTION)
             print(f"\n{size}: {describe_flops(size, MAX_TOKENS)}\n\n{HEADER}", flush=True)

@@ -1,19 +1,21 @@
 """What benchmarks/train.py compares: steps of training on the rows of one packed folder.
 
-A job has `packed`, `index`, `size` (of the model), `step_rows`, `micro_batch` (a number or "auto"), `compile`,
-`precision`, `warm_steps` and `steps`. A contender returns `tokens` a step and, for each step behind the warm ones, the
-`milliseconds` of the whole, of `waiting` for batches, of `passes` (forward and backward, with the norm of the
-gradients) and of the `optimizer`; the device is waited for at each of these points. It returns the peak of `memory` in
-bytes behind the warm steps (of the GPU, or of the process on a CPU), and the rate of a large `matmul` in FLOP/s.
+A job has `packed`, `index`, `max_tokens`, `size` (of the model), `step_rows`, `micro_batch` (a number or "auto"),
+`compile`, `precision`, `warm_steps`, `steps`, and `cpu_time` (whether that of the process is counted). A contender
+returns `tokens` a step and, for each step behind the warm ones, the `milliseconds` of the `whole`, of `waiting` for
+batches, of `passes` (forward and backward, with the norm of the gradients) and of the `optimizer`; the device is waited
+for at each of these points. It returns the peak of `memory` in bytes (of the GPU behind the warm steps, or of the
+process on a CPU), and the rate of a large `matmul` in FLOP/s.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,16 @@ def is_compiled(job: Job) -> bool:
 
 
 class Stamps:
-    """When the parts of each step end, in seconds, after the device has done what it was given."""
+    """When the parts of each step end, after the device has done what it was given.
 
-    def __init__(self, warm_steps: int) -> None:
-        self.warm_steps = warm_steps
+    In seconds of the wall, or of the process's CPU time.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.warm_steps = int(job["warm_steps"])
+        self.clock = time.process_time if job["cpu_time"] else time.perf_counter
         self.steps: list[dict[str, float]] = [{}]
-        self.started = time.perf_counter()
+        self.started, self.warm_seconds = time.perf_counter(), 0.0
 
     def stamp(self, name: str) -> None:
         """The part ends now; "end" ends the step."""
@@ -64,16 +70,18 @@ class Stamps:
 
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.steps[-1][name] = time.perf_counter()
+        self.steps[-1][name] = self.clock()
         if name == "end":
             self.steps.append({})
-            if torch.cuda.is_available() and len(self.steps) == self.warm_steps + 1:
-                torch.cuda.reset_peak_memory_stats()
+            if len(self.steps) == self.warm_steps + 1:
+                self.warm_seconds = time.perf_counter() - self.started
+                if torch.cuda.is_available():
+                    torch.cuda.reset_peak_memory_stats()
 
     def milliseconds(self) -> dict[str, list[float]]:
         """Of the steps behind the warm ones; each begins where the one before ended."""
         whole = [step for step in self.steps if "end" in step]
-        pairs = list(zip(whole[:-1], whole[1:], strict=True))[max(0, self.warm_steps - 1) :]
+        pairs = list(pairwise(whole))[max(0, self.warm_steps - 1) :]
         return {
             "whole": [1e3 * (step["end"] - before["end"]) for before, step in pairs],
             "waiting": [1e3 * (step["begin"] - before["end"]) for before, step in pairs],
@@ -82,7 +90,7 @@ class Stamps:
         }
 
 
-def matmul_rate(precision: Any) -> float:
+def matmul_rate(precision: Any, clock: Callable[[], float]) -> float:
     """FLOP/s of the product of two large square matrices of random numbers, median of ten."""
     import torch
 
@@ -91,69 +99,59 @@ def matmul_rate(precision: Any) -> float:
     a, b = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
     seconds = []
     for _ in range(13):
-        started = time.perf_counter()
+        started = clock()
         torch.mm(a, b)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     return 2 * size**3 / statistics.median(seconds[3:])
 
 
-def _facts(
-    job: Job, tokens: float, micro_batch: int, milliseconds: dict[str, list[float]], ready: float
-) -> dict[str, Any]:
+def _facts(job: Job, tokens: float, micro_batch: int, stamps: Stamps) -> dict[str, Any]:
     import torch
 
     on_gpu = device_of_job().type == "cuda"
     memory = torch.cuda.max_memory_allocated() if on_gpu else peak_megabytes() * 1e6
     return {
-        "tokens": tokens, "micro_batch": micro_batch, "milliseconds": milliseconds, "memory": memory,
-        "warm_seconds": ready, "matmul": matmul_rate(precision_of(job)),
+        "tokens": tokens, "micro_batch": micro_batch, "milliseconds": stamps.milliseconds(), "memory": memory,
+        "warm_seconds": stamps.warm_seconds, "matmul": matmul_rate(precision_of(job), stamps.clock),
         "device": torch.cuda.get_device_name() if on_gpu else "CPU", "threads": torch.get_num_threads(),
         "precision": str(precision_of(job)).removeprefix("torch."), "compiled": is_compiled(job),
     }
 
 
 def by_rbt(job: Job, clock: Clock) -> dict[str, Any]:
-    """`rbt pretrain` itself, by what it writes into its metrics; it is ended before it would save a checkpoint."""
+    """`rbt pretrain` itself, ended behind its last step."""
     from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
     from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
-    from rbt.trainer.micro_batch import CPU_ROWS, REMEMBERED
     from rbt.trainer.pretrain import pretrain
+    from rbt.trainer.training import Training
 
-    out, stamps = Path(job["work"]) / "run", Stamps(job["warm_steps"])
-    last = job["warm_steps"] + job["steps"]
+    stamps, tokens, rows = Stamps(job), list[int](), set[int]()
+    step_of_training = Training.step
 
-    def after(*_: Any) -> None:
-        stamps.stamp("optimizer")
+    def step(self: Training, *arguments: Any) -> Any:
+        stamps.stamp("begin")
+        result = step_of_training(self, *arguments)
         stamps.stamp("end")
-        if len(stamps.steps) > last + 1:  # the record of a step comes after it
+        tokens.append(result.tokens)
+        rows.add(self.grid.micro_batch)
+        if len(tokens) == job["warm_steps"] + job["steps"]:
             raise Enough
+        return result
 
+    Training.step = step  # type: ignore[method-assign]
     register_optimizer_step_pre_hook(lambda *_: stamps.stamp("passes"))
-    register_optimizer_step_post_hook(after)
-    model = ModelConfig(size=job["size"])
+    register_optimizer_step_post_hook(lambda *_: stamps.stamp("optimizer"))
     data = DataConfig(global_batch=job["step_rows"], micro_batch=job["micro_batch"])
-    schedule = ScheduleConfig(peak_learning_rate=LEARNING_RATE)
     run = RunConfig(log_every=1, validate_every=0, precision=job["precision"], compile=job["compile"])
-    try:
-        with clock:
-            pretrain(Path(job["packed"]), job["index"], out, model, data, schedule, run)
-    except Enough:
-        pass
-    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    records = [record for record in records if "tokens_per_second" in record][job["warm_steps"] : last]
-    optimizer = [1e3 * (step["optimizer"] - step["passes"]) for step in stamps.steps[job["warm_steps"] : last]]
-    whole = [1e3 * record["tokens"] / record["tokens_per_second"] for record in records]
-    waiting = [record["loader_share"] * step for record, step in zip(records, whole, strict=True)]
-    passes = [a - b - c for a, b, c in zip(whole, waiting, optimizer, strict=True)]
-    found = out / REMEMBERED
-    rows = json.loads(found.read_text())[-1]["rows"] if found.is_file() else job["micro_batch"]
-    rows = min(job["step_rows"], CPU_ROWS if rows == "auto" else rows)
-    tokens = sum(record["tokens"] for record in records) / len(records)
-    milliseconds = {"whole": whole, "waiting": waiting, "passes": passes, "optimizer": optimizer}
-    return _facts(job, tokens, rows, milliseconds, stamps.steps[job["warm_steps"] - 1]["end"] - stamps.started)
+    with clock, suppress(Enough):
+        pretrain(
+            Path(job["packed"]), job["index"], Path(job["work"]) / "run", ModelConfig(size=job["size"]), data,
+            ScheduleConfig(peak_learning_rate=LEARNING_RATE), run,
+        )
+    return _facts(job, statistics.mean(tokens[job["warm_steps"] :]), rows.pop(), stamps)
 
 
 class Rows:
@@ -218,7 +216,7 @@ def by_trainer(are_rejoined: bool) -> Run:
         import torch
         from transformers import Trainer, TrainerCallback, TrainingArguments
 
-        stamps, rows, micro_batch = Stamps(job["warm_steps"]), Rows(job, are_rejoined), _rows_a_pass(job)
+        stamps, rows, micro_batch = Stamps(job), Rows(job, are_rejoined), _rows_a_pass(job)
         names = {
             "step_begin": "begin", "pre_optimizer_step": "passes", "optimizer_step": "optimizer", "step_end": "end"
         }
@@ -238,8 +236,7 @@ def by_trainer(are_rejoined: bool) -> Run:
         trainer = Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[stamping()])
         with clock:
             trainer.train()
-        ready = stamps.steps[job["warm_steps"] - 1]["end"] - stamps.started
-        return _facts(job, rows.tokens() * job["step_rows"], micro_batch, stamps.milliseconds(), ready)
+        return _facts(job, rows.tokens() * job["step_rows"], micro_batch, stamps)
 
     return run
 
@@ -249,7 +246,7 @@ def by_loop(job: Job, clock: Clock) -> dict[str, Any]:
     import torch
     from torch.utils.data import DataLoader
 
-    stamps, rows, micro_batch = Stamps(job["warm_steps"]), Rows(job, True), _rows_a_pass(job)
+    stamps, rows, micro_batch = Stamps(job), Rows(job, True), _rows_a_pass(job)
     device, precision = device_of_job(), precision_of(job)
     model, collator = _model_and_collator(job)
     model = model.to(device).train()
@@ -275,8 +272,7 @@ def by_loop(job: Job, clock: Clock) -> dict[str, Any]:
             optimizer.zero_grad()
             stamps.stamp("optimizer")
             stamps.stamp("end")
-    ready = stamps.steps[job["warm_steps"] - 1]["end"] - stamps.started
-    return _facts(job, rows.tokens() * job["step_rows"], micro_batch, stamps.milliseconds(), ready)
+    return _facts(job, rows.tokens() * job["step_rows"], micro_batch, stamps)
 
 
 HUGGING_FACE = ("transformers", "torch")

@@ -100,7 +100,7 @@ def print_resume(contest: Contest, packed: Path, options: argparse.Namespace) ->
 def print_cold(contest: Contest, folder: Path, options: argparse.Namespace) -> None:
     """Random rows from the disk."""
     count = int(options.cold_gigabytes * 1e9 / 2)
-    packed = write_packed(folder / "cold", count, parts=max(1, count // 500_000_000))
+    packed = write_packed(folder / "cold", count, parts=max(1, count // 100_000_000))
     index = f"full-sentences-{MAX_TOKENS}"
     rows = open_index(packed / index, "train").num_rows
     print(f"\n{options.cold_steps} steps of {options.step_rows} rows, of {rows:,} in {2 * count / 1e9:.1f} GB of tokens"

@@ -27,7 +27,7 @@ PLACE_BITS = MAX_TOKENS.bit_length() - 1
 HASH_BITS = 32
 OWNER_SHIFT, LAST_PLACE = HASH_BITS + PLACE_BITS, MAX_TOKENS - 1
 MAX_BLOCKS = 1 << (63 - HASH_BITS - PLACE_BITS)  # of a batch: what is left of a sort key, which has a sign
-HASHES = 1 << 14  # made at a time: they stay in a core's cache
+HASHES = 1 << 15  # made at a time: few enough for a core's cache, and enough to outweigh the calls
 DEVIATIONS = 4  # of the number of units below a bound, which is about that of a Poisson distribution
 Bool = npt.NDArray[np.bool_]
 

@@ -47,7 +47,8 @@ class Layer(nn.Module):
     def mix(self, states: Tensor, layout: Layout) -> Tensor:
         """Self-attention before its residual: (tokens, hidden) in and out."""
         joint = self.query_key_value(states).unflatten(1, (3, self.heads, -1))  # (tokens, 3, heads, head)
-        mixed = attend(*joint.unbind(1), layout, self.attention_dropout if self.training else 0.0)
+        query, key, value = joint.unbind(1)
+        mixed = attend(query, key, value, layout, self.attention_dropout if self.training else 0.0)
         result: Tensor = self.attention_output(mixed.flatten(1))
         return result
 
@@ -110,11 +111,14 @@ class Roberta(nn.Module):
     def forward(
         self, ids: Tensor, positions: Tensor, layout: Layout, selected: Tensor, starts: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Logits (selected, vocabulary) at `selected` places of the stream, and (pairs, 2) at the `starts` of pairs."""
+        """Logits (selected, vocabulary) at `selected` places of the stream, and (pairs, 2) at the `starts` of pairs.
+
+        The latter are None where there are no pairs, or no head for them.
+        """
         states = self.encode(ids, positions, layout)
         return (
             self.predict(states.index_select(0, selected)),
-            None if starts is None else self.predict_next(states.index_select(0, starts)),
+            None if starts is None or self.next_output is None else self.predict_next(states.index_select(0, starts)),
         )
 
 

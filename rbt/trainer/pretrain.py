@@ -31,7 +31,7 @@ from rbt.trainer.batches import Grid, prefetched, rank_share, read_steps
 from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint, take_snapshot
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.distributed import StopRequest, World, join, stop_on_signals
-from rbt.trainer.initial import Initial, load_initial, start_model
+from rbt.trainer.initial import Initial, initial_of, start_model
 from rbt.trainer.inputs import Inputs, make_inputs, rounding_for
 from rbt.trainer.masking import MAX_TOKENS, masking_rule
 from rbt.trainer.micro_batch import choose_micro_batch, fits_on_gpu, remember
@@ -40,7 +40,7 @@ from rbt.trainer.optim import build_optimizer, check_schedule
 from rbt.trainer.reporting import Pace, describe_flops, perplexity, skip_record, step_record, validation_record
 from rbt.trainer.run_folder import METRICS, Metrics, Tables, describe, open_run
 from rbt.trainer.stability import LossScale, Watch
-from rbt.trainer.training import StepResult, Training, autocast, precision_of, wrap
+from rbt.trainer.training import StepResult, Training, autocast, be_deterministic, precision_of, wrap
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class Session:
         self.metrics.write(skip_record(step, result, where))
         log.warning(
             "step %d: update left out (%s; loss %.3f, gradient norm %.3g); %s has the rows of its worst micro-batch, "
-            "`rbt trace --step %d` its documents", step, result.skipped, result.loss, result.gradient_norm, METRICS, step,
+            "`rbt trace --step %d` its documents", step, result.skipped, result.loss, result.gradient_norm, METRICS,
+            step,
         )
         if training.watch.skipped >= training.run.skipped_steps:
             raise RbtError(
@@ -138,7 +139,8 @@ def _train(session: Session, first: int, last: int, request: StopRequest, steps:
                 session.report(step, result, pace, bar)
             if _is_due(step, training.run.validate_every) or step == total:
                 validation_loss = session.validate(step)
-            if _is_due(step, training.run.checkpoint_every) or is_end:
+            is_sound = training.watch.skipped == 0  # else newer, worse checkpoints would push out the good ones
+            if (_is_due(step, training.run.checkpoint_every) and is_sound) or is_end:
                 session.save(step, validation_loss)
             bar.update()
             if result.stop_asked:
@@ -159,19 +161,15 @@ def _open(folder: Path, data: DataConfig) -> tuple[Index, Index]:
     return train, validation
 
 
-def _initial(init: Path | None, packed: Path, index: Index, model: ModelConfig) -> Initial | None:
-    return None if init is None else load_initial(init, packed, index.max_tokens, model)
-
-
 def _build(
     world: World, out: Path, packed: Path, index: Index, initial: Initial | None, model: ModelConfig,
-    data: DataConfig, schedule: ScheduleConfig, run: RunConfig,
+    data: DataConfig, schedule: ScheduleConfig, run: RunConfig, is_new: bool,
 ) -> Training:
     next_sentence = is_pair_index(index) and data.next_sentence_weight > 0
     if initial is None:
         network = build_model(model, index.vocab_size, index.max_tokens, data.seed, next_sentence)
     else:
-        network = start_model(initial, index.vocab_size, data.seed, next_sentence)
+        network = start_model(initial, out, index.vocab_size, data.seed, next_sentence, is_new)
     network.checkpoint_activations = run.checkpoint_activations
     network = network.to(world.device)
     precision = precision_of(run, world.device)
@@ -181,10 +179,13 @@ def _build(
         log.warning("attention goes under a mask: this torch has no flash attention by edges for %s here", precision)
     share = rank_share(data.global_batch, world.size)
     key = {
-        "model": to_table(network.config), "max_tokens": network.max_tokens, "precision": str(precision),
+        "model": to_table(network.config), "max_tokens": index.max_tokens, "precision": str(precision),
         "checkpoint_activations": run.checkpoint_activations, "ranks": world.size, "device": world.device_name,
     }
-    fits = partial(fits_on_gpu, network, world.device, fraction=data.masked_fraction, autocasting=autocasting)
+    fits = partial(
+        fits_on_gpu, network, world.device, max_tokens=index.max_tokens, fraction=data.masked_fraction,
+        autocasting=autocasting,
+    )
     rows = world.least(choose_micro_batch(data.micro_batch, share, world.device, fits, out, key))
     if world.is_first and data.micro_batch == "auto" and world.device.type == "cuda":
         remember(out, key, rows)
@@ -224,19 +225,21 @@ def pretrain(
     check_schedule(schedule)
     folder = choose_index(packed, format)
     train, validation = _open(folder, data)
-    initial = _initial(init, packed, train, model)
+    initial = initial_of(init, out, packed, train.vocab_size, train.max_tokens, model)
     tables = describe(packed, folder, train, initial, initial.model if initial else model, data, schedule, run)
-    torch.use_deterministic_algorithms(run.deterministic, warn_only=True)
+    be_deterministic(run.deterministic)
     with join(run.device) as world, open_run(out, packed, tables, world), stop_on_signals() as request:
         newest = latest_checkpoint(out)
         first = world.from_first(step_of(newest) if newest else 0)
         if first >= schedule.max_steps:
             log.info("%s: finished at step %d; nothing to do", out, first)
             return out
-        training = _build(world, out, packed, train, initial, model, data, schedule, run)
+        training = _build(world, out, packed, train, initial, model, data, schedule, run, is_new=not first)
+        del initial  # the model has its weights
         if first:
             _resume(training, step_folder(out, first))
-        log.info("%s", describe_flops(training))
+        if world.device.type == "cuda":
+            log.info("%s", describe_flops(training))
         saver = Saver(out, Keep(run.keep_checkpoints, run.keep_every, run.keep_best))
         session = Session(out, tables, training, train, validation, Metrics(out, first, world), saver)
         last = _last_step(first, schedule, run)

@@ -52,7 +52,7 @@ def describe(
     sections = {"model": model, "data": data, "schedule": schedule, "run": run}
     tables = {**{name: to_table(section) for name, section in sections.items()}, "packed": identity}
     if initial is not None:
-        tables["init"] = {"weights": initial.weights, "max_tokens": initial.max_tokens}
+        tables["init"] = initial.table()
     return tables
 
 
@@ -151,15 +151,16 @@ class Metrics:
             return
         self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1)
 
-    def write(self, record: Mapping[str, float]) -> None:
-        """Append a record, which has a `step`."""
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a record, which has a `step`; its numbers go to TensorBoard, too."""
         if self._path is None:
             return
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record, allow_nan=False) + "\n")
         if self._board is not None:
-            for key in record.keys() - {"step"}:
-                self._board.add_scalar(key, record[key], record["step"])
+            for key, value in record.items():
+                if key != "step" and isinstance(value, int | float):
+                    self._board.add_scalar(key, value, record["step"])
 
     def close(self) -> None:
         """End TensorBoard's writer."""

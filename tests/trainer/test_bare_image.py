@@ -27,13 +27,13 @@ from rbt.trainer import export, fill_mask, pretrain
 code = pretrain.main(sys.argv[1:])
 export.export(Path("run"), Path("model"), replace=False)
 fill_mask.predict_masks(Path("model"), [0, 260, 2], 3)
-sys.exit(code)
+sys.exit(code or pretrain.main([*sys.argv[1:], "--out", "again", "--init", "model"]))
 """
 TRACING = """
 import sys
 sys.modules["torch"] = None
 from rbt.trainer import config, masking, order
-print(order.permute(2, 1, 0, 10), masking.masking_rule(config.DataConfig(), 100).mask_id)
+print(order.permute(2, 1, 0, 10), masking.masking_rule(config.DataConfig(), {"<mask>": 99}).mask_id)
 """
 
 
@@ -69,6 +69,7 @@ def test_pretraining_export_and_predictions_need_no_other_package(
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "checkpoints" / "step-00000002" / "manifest.json").is_file()
     assert (tmp_path / "model" / "config.json").is_file()
+    assert "[init]" in (tmp_path / "again" / "config.toml").read_text()
 
 
 def test_tracing_needs_no_torch() -> None:

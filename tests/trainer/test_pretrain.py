@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from rbt.errors import ArtefactError, ConfigError, RbtError
-from rbt.formats.blocks import PAIR_FORMATS
+from rbt.formats.blocks import PAIR_FORMATS, open_index
 from rbt.formats.checkpoint import checkpoints, latest_checkpoint, read_checkpoint, step_folder, step_of
 from rbt.formats.tokenizer import FILES
 from rbt.manifest import read_json
 from rbt.stage import exclusive
 from rbt.trainer import pretrain as module
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+from rbt.trainer.order import rows_at, step_positions
 from rbt.trainer.pretrain import main, pretrain
 from rbt.trainer.training import Training
 
@@ -34,6 +36,7 @@ MODEL = ModelConfig(layers=1, hidden=32, heads=2, feed_forward=48)
 CALM = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
 DATA = DataConfig(global_batch=8, micro_batch=3)
 SCHEDULE = ScheduleConfig(max_steps=14, warmup_steps=3, peak_learning_rate=3e-3)
+CLOCK = {"tokens_per_second", "loader_share", "memory_bytes"}
 RUN = RunConfig(log_every=2, checkpoint_every=5, validate_every=7, keep_checkpoints=2, device="cpu")
 
 
@@ -45,10 +48,10 @@ def train(
     return pretrain(packed, format, out, model, data, schedule, dataclasses.replace(RUN, **run))
 
 
-def records(out: Path) -> list[dict[str, float]]:
+def records(out: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what depends on the clock."""
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "tokens_per_second"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
 
 
 def tensors(out: Path) -> tuple[bytes, bytes]:
@@ -78,13 +81,19 @@ def test_a_run_has_its_parts(straight: Path, packed: Path) -> None:
 
 
 @pytest.mark.parametrize("format", PAIR_FORMATS)
-def test_masked_tokens_of_pairs_are_trained_on(tmp_path: Path, format: str) -> None:
+def test_masked_tokens_and_is_next_of_pairs_are_trained_on(tmp_path: Path, format: str) -> None:
     folder = write_packed(tmp_path / "packed", [random_documents(1, 60)], [random_documents(3, 12)])
     write_pairs(folder, format)
     out = train(folder, tmp_path / "run", format=format)
     assert tomllib.loads((out / "config.toml").read_text())["packed"]["format"] == format
     assert records(out)[-1]["step"] == 14 and 0 < records(out)[-1]["validation_loss"] < 6
-    assert records(out)[-2]["loss"] < records(out)[0]["loss"]
+    first, *_, last, validated = records(out)
+    assert last["loss"] < first["loss"] and 0 < last["next_loss"] < 1.5 and 0 < validated["validation_next_loss"] < 1.5
+    names = load_file(step_folder(out, 14) / "model.safetensors").keys()
+    assert {"next_dense.weight", "next_output.bias"} <= names
+    out = train(folder, tmp_path / "alone", format=format, data=dataclasses.replace(DATA, next_sentence_weight=0.0))
+    assert not [row for row in records(out) if "next_loss" in row or "validation_next_loss" in row]
+    assert not [name for name in load_file(step_folder(out, 14) / "model.safetensors") if name.startswith("next")]
 
 
 def test_a_checkpoint_says_where_in_the_data_it_stands(straight: Path) -> None:
@@ -105,6 +114,8 @@ def test_records_hold_the_numbers_of_their_step(straight: Path) -> None:
         assert row[f"{name}perplexity"] == pytest.approx(2.718281828459045 ** row[f"{name}loss"])
         if "loss" in row:
             assert {"learning_rate", "gradient_norm", "epoch", "tokens", "masked_tokens"} <= row.keys()
+    clocked = json.loads((straight / "metrics.jsonl").read_text().splitlines()[0])
+    assert 0 <= clocked["loader_share"] <= 1 and clocked["tokens_per_second"] > 0 and clocked["memory_bytes"] > 10**7
     assert rows[0]["learning_rate"] == pytest.approx(3e-3 * 2 / 3)
 
 
@@ -247,12 +258,33 @@ def test_a_damaged_checkpoint_is_an_error_that_names_it(packed: Path, tmp_path: 
         train(packed, tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_checkpoints(packed: Path, tmp_path: Path) -> None:
-    wild = dataclasses.replace(SCHEDULE, peak_learning_rate=1e30, warmup_steps=0)
-    with pytest.raises(RbtError, match="expected finite gradients at step 2"):
-        train(packed, tmp_path / "run", schedule=wild, checkpoint_every=1)
-    newest = latest_checkpoint(tmp_path / "run")
-    assert newest == step_folder(tmp_path / "run", 1)
+def test_losses_that_are_not_finite_are_recorded_and_end_the_run_and_the_checkpoints_stay(
+    packed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wild, out = dataclasses.replace(SCHEDULE, peak_learning_rate=1e30, warmup_steps=0), tmp_path / "run"
+    with pytest.raises(RbtError, match="expected an update in 4 steps; found all left out up to step 5: the loss is"):
+        train(packed, out, schedule=wild, checkpoint_every=1, skipped_steps=4)
+    assert latest_checkpoint(out) == step_folder(out, 1)
+    left_out = [row for row in records(out) if "skipped" in row]
+    assert [row["step"] for row in left_out] == [2, 3, 4, 5]
+    index = open_index(packed / "doc-sentences-32", "train")
+    for row in left_out:
+        positions = step_positions(int(row["step"]) - 1, 8)
+        assert set(row["rows"]) <= set(rows_at(positions, 1, index.num_rows)[1].tolist())
+        assert row["blocks"] == [block for number in row["rows"] for block, _ in index.read_row(number)]
+        assert row["skipped"] == "the loss is not finite" and row["skipped_loss"] == "nan"
+    assert "step 2: update left out" in caplog.text and "`rbt trace --step 2`" in caplog.text
+
+
+def test_v42_a_run_that_left_out_a_spike_resumes_bit_for_bit(packed: Path, tmp_path: Path) -> None:
+    """What was left out, and the losses that a spike is measured by, are the same."""
+    schedule = dataclasses.replace(SCHEDULE, spike_nats=0.001, spike_window=1, max_steps=10)
+    straight = train(packed, tmp_path / "straight", schedule=schedule)
+    for stop in (3, 2, 0):
+        train(packed, tmp_path / "run", schedule=schedule, stop_after=stop)
+    assert any("skipped" in row for row in records(straight))
+    assert records(tmp_path / "run") == records(straight)
+    assert tensors(tmp_path / "run") == tensors(straight)
 
 
 def test_validation_is_the_same_however_it_is_cut(packed: Path, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Give signs, and watch."""
+        self.beat()
         self._thread.start()
 
     def stop(self, *, failed: bool) -> None:

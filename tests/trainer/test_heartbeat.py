@@ -147,7 +147,6 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Heartbeat]]:
 
 
 def test_after_a_failed_meeting_the_rank_that_is_gone_is_named(pair: list[Heartbeat]) -> None:
-    pair[1].beat()
     pair[1].stop(failed=False)
     with pytest.raises(RbtError, match=r"found rank 1 \(.*without a sign of life"):
         pair[0].explain(RuntimeError("connection closed"))
@@ -161,7 +160,6 @@ def test_a_rank_that_left_with_an_error_speaks_for_itself(pair: list[Heartbeat])
 
 
 def test_a_failed_meeting_without_a_missing_rank_stays_the_error_it_was(pair: list[Heartbeat]) -> None:
-    pair[1].beat()
     with pytest.raises(RuntimeError, match="no route"):
         pair[0].explain(RuntimeError("no route"))
 
@@ -169,7 +167,7 @@ def test_a_failed_meeting_without_a_missing_rank_stays_the_error_it_was(pair: li
 def test_the_watch_ends_the_process_with_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     store, lines = distributed.HashStore(), list[str]()
     first = Heartbeat(store, 0, 2, 0.4, end=lines.append)
-    Heartbeat(store, 1, 2, 0.4).beat()
+    Heartbeat(store, 1, 2, 0.4).beat()  # its last
     first.mark()
     first.start()
     first._thread.join(20)

@@ -116,18 +116,19 @@ class Heartbeat:
         Ends this process without a word where a rank left with an error of its own, which it reports itself.
         """
         end = self._clock() + (SILENT_BEATS + 2) * self._beat_seconds
-        while self._clock() < end:
-            try:
-                seen = self._look()
-            except DistError:  # the store went with the rank that kept it
-                break
-            others = [(rank, found) for rank, found in enumerate(seen) if found and rank != self._rank]
-            if any(_has_left(found) for _, found in others):
-                time.sleep(TURN_SECONDS)
-                raise SystemExit(EXIT_CODE) from error
-            if gone := [rank for rank, found in others if self._is_silent(found)]:
-                raise self._error("", gone, seen) from error
-            time.sleep(self._beat_seconds / 2)
+        with _undisturbed():
+            while self._clock() < end:
+                try:
+                    seen = self._look()
+                except DistError:  # the store went with the rank that kept it
+                    break
+                others = [(rank, found) for rank, found in enumerate(seen) if found and rank != self._rank]
+                if any(_has_left(found) for _, found in others):
+                    time.sleep(TURN_SECONDS)
+                    raise SystemExit(EXIT_CODE) from error
+                if gone := [rank for rank, found in others if self._is_silent(found)]:
+                    raise self._error("", gone, seen) from error
+                time.sleep(self._beat_seconds / 2)
         raise error
 
     def beat(self) -> None:
@@ -214,6 +215,19 @@ class Heartbeat:
 
 def _has_left(seen: _Seen) -> bool:
     return seen.sign.work == LEFT
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let torchrun's SIGTERM, which comes as soon as a rank is gone, not end this one before it has said which."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stop_file_says(words: str) -> bool:

@@ -85,7 +85,7 @@ class Job:
         with self._errors.open("w") as errors:
             self.process = subprocess.Popen(
                 [*command, "--out", str(self.out), *options], cwd=folder, env=environment, stderr=errors,
-                stdout=subprocess.PIPE, text=True, start_new_session=True,
+                stdout=subprocess.DEVNULL, start_new_session=True,
             )
 
     def training(self) -> bool:
@@ -116,31 +116,49 @@ class Job:
 
     def end(self) -> int:
         """The exit code."""
-        self.process.communicate(timeout=120)
-        return self.process.returncode
+        return self.process.wait(120)
+
+
+StartJob = Callable[..., Job]
+
+
+@pytest.fixture
+def start(packed: Path, tmp_path: Path) -> Iterator[StartJob]:
+    """Starts jobs; what is left of them at the end is killed."""
+    jobs = []
+
+    def start(*settings: str, **options: str) -> Job:
+        jobs.append(Job(packed, tmp_path, *settings, **options))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        for process in (*job.ranks(), job.process.pid) if job.process.poll() is None else ():
+            os.kill(process, signal.SIGKILL)
+        job.process.wait()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_the_launcher_ends_the_ranks_with_a_checkpoint_and_code_0(
-    packed: Path, tmp_path: Path, number: signal.Signals
+    start: StartJob, number: signal.Signals
 ) -> None:
-    job = Job(packed, tmp_path, *ENDLESS)
+    job = start(*ENDLESS)
     wait_until(job.training)
     job.process.send_signal(number)
     assert job.end() == 0
     (checkpoint,) = checkpoints(job.out)
     read_checkpoint(checkpoint)
-    job = Job(packed, tmp_path, *ENDLESS, "run.stop_after=2")
+    job = start(*ENDLESS, "run.stop_after=2")
     assert job.end() == 0
     newest = latest_checkpoint(job.out)
     assert newest is not None and step_of(newest) == step_of(checkpoint) + 2
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_ends_the_ranks_at_once(packed: Path, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_the_ranks_at_once(start: StartJob) -> None:
     """Here one that hangs, with which the others would wait."""
-    job = Job(packed, tmp_path, *ENDLESS)
+    job = start(*ENDLESS)
     wait_until(job.training)
     ranks = job.ranks()
     os.kill(ranks[1], signal.SIGSTOP)
@@ -155,9 +173,9 @@ def test_a_second_ctrl_c_ends_the_ranks_at_once(packed: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_rank_of_a_job_that_hangs_or_dies_is_named_in_one_line(
-    packed: Path, tmp_path: Path, number: signal.Signals
+    start: StartJob, number: signal.Signals
 ) -> None:
-    job = Job(packed, tmp_path, *ENDLESS, f"run.patience={PATIENCE}")
+    job = start(*ENDLESS, f"run.patience={PATIENCE}")
     wait_until(job.training)
     ranks = job.ranks()
     os.kill(ranks[1], number)
@@ -168,8 +186,8 @@ def test_a_rank_of_a_job_that_hangs_or_dies_is_named_in_one_line(
 
 
 @pytest.mark.slow
-def test_ranks_whose_launcher_is_killed_end_with_a_checkpoint(packed: Path, tmp_path: Path) -> None:
-    job = Job(packed, tmp_path, *ENDLESS, f"run.patience={PATIENCE}")
+def test_ranks_whose_launcher_is_killed_end_with_a_checkpoint(start: StartJob) -> None:
+    job = start(*ENDLESS, f"run.patience={PATIENCE}")
     wait_until(job.training)
     ranks = job.ranks()
     assert len(ranks) == 2
@@ -181,18 +199,20 @@ def test_ranks_whose_launcher_is_killed_end_with_a_checkpoint(packed: Path, tmp_
 
 
 @pytest.mark.slow
-def test_a_mistake_is_one_line_whatever_the_ranks(packed: Path, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line_whatever_the_ranks(start: StartJob) -> None:
     for format, settings, words in (
         ("segment-pair", (), "expected an index of format 'segment-pair'"),  # before the ranks have joined
         ("doc-sentences", ("data.global_batch=9",), "expected a multiple of the 2 ranks"),  # and after
     ):
-        job = Job(packed, tmp_path, "schedule.max_steps=2", *settings, out=format, format=format)
+        job = start("schedule.max_steps=2", *settings, out=format, format=format)
         assert job.end() == 2
         (line,) = job.errors()
         assert words in line
 
 
-def test_a_rank_that_a_signal_ended_is_named_where_no_rank_could(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_a_signal_ended_is_named_where_no_rank_could(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "dying.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(RbtError, match=r"found rank 0 \(process \d+\) ended by SIGKILL"):

@@ -12,6 +12,7 @@ what was read from PACKED.
 from __future__ import annotations
 
 import errno
+import fcntl
 import importlib.util
 import logging
 import shutil
@@ -27,12 +28,13 @@ from rbt.errors import ArtefactError, RbtError
 from rbt.formats.blocks import TOKENS_FOLDER, choose_index
 from rbt.manifest import MANIFEST, PROVENANCE, FileRecord, Manifest, is_artefact, load_manifest
 from rbt.progress import Bar, progress
-from rbt.stage import exclusive
+from rbt.stage import WORK, exclusive, refuse_foreign
 from rbt.storage import atomic_path, hash_file, new_hash
 from rbt.trainer.speaking import local_rank
 
 log = logging.getLogger(__name__)
 KIND = "staged packed folder"
+TURN = "turn"
 CHUNK_BYTES = 8 << 20
 COPIERS = 4  # files at once: a file system over a network is faster with several
 POLL_SECONDS = 0.5
@@ -77,6 +79,26 @@ def stage(packed: Path, format: str, out: Path) -> tuple[Path, str]:
         while any(piece.problem(out) for piece in pieces):  # torchrun ends this process where local rank 0 fails
             time.sleep(POLL_SECONDS)
         return out, index.name
+    refuse_foreign(out)
+    with _turn(out):
+        missing = _missing(packed, out, pieces)
+        if missing:
+            _copy_all(packed, out, missing)
+    log.info("%s: %s", out, "copied to this node" if missing else "already on this node")
+    return out, index.name
+
+
+@contextmanager
+def _turn(out: Path) -> Iterator[None]:
+    """Wait for other jobs that copy to the same folder."""
+    (out / WORK).mkdir(parents=True, exist_ok=True)
+    with (out / WORK / TURN).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _missing(packed: Path, out: Path, pieces: list[Piece]) -> list[Piece]:
+    """The pieces that `out` lacks. Raises ArtefactError where it has others in their place."""
     problems = {piece.name: piece.problem(out) for piece in pieces}
     for name, problem in problems.items():
         if problem not in ("", "none"):
@@ -84,11 +106,7 @@ def stage(packed: Path, format: str, out: Path) -> tuple[Path, str]:
                 f"expected a copy of {packed / name}, or nothing", path=out / name, found=problem,
                 cure=f"delete {out}, or choose another --stage-to",
             )
-    missing = [piece for piece in pieces if problems[piece.name]]
-    if missing:
-        _copy_all(packed, out, missing)
-    log.info("%s: %s", out, "copied to this node" if missing else "already on this node")
-    return out, index.name
+    return [piece for piece in pieces if problems[piece.name]]
 
 
 def _copy_all(packed: Path, out: Path, pieces: list[Piece]) -> None:

@@ -36,6 +36,16 @@ checkpoint_every = 1000000
 validate_every = 0
 """
 JOB = "4242"
+SRUN = """
+nodes=
+trap 'kill -USR1 $nodes' USR1
+for number in $(seq "$SLURM_JOB_NUM_NODES"); do "$@" & nodes="$nodes $!"; done
+for node in $nodes; do
+    wait $node; status=$?
+    while kill -0 $node 2> /dev/null; do wait $node; status=$?; done
+done
+exit $status
+"""  # a process a node, all on this machine; it passes SIGUSR1 on, and dies of SIGTERM
 
 
 def script() -> str:
@@ -61,22 +71,22 @@ class Cluster:
         (self.project / "rbt.toml").write_text(RECIPE.format(steps=steps))
         (self.project / "packed").symlink_to(packed)
         commands = {
-            "srun": 'exec "$@"', "scontrol": f'echo "$@" >> {folder}/scontrol', "hostname": "echo 127.0.0.1 10.0.0.1",
+            "srun": SRUN, "scontrol": f'echo "$@" >> {folder}/scontrol', "hostname": "echo 127.0.0.1 10.0.0.1",
         }
         for name, body in commands.items():
             path = folder / "bin" / name
             path.parent.mkdir(exist_ok=True)
-            path.write_text(f"#!/bin/sh\n{body}\n")
+            path.write_text(f"#!/bin/bash\n{body}\n")
             path.chmod(0o755)
         (folder / "bin" / "activate").write_text(f'PATH={folder}/bin:{Path(sys.executable).parent}:$PATH\n')
         text = script().replace("/shared/roberta", str(self.project)).replace("/shared/venv/bin", str(folder / "bin"))
         (folder / "job.sh").write_text(text.replace("/tmp/packed", str(folder / "packed")))
         self.jobs: list[subprocess.Popen[bytes]] = []
 
-    def submit(self, gpus: int, restarts: int = 0) -> subprocess.Popen[bytes]:
+    def submit(self, gpus: int, nodes: int = 1, restarts: int = 0) -> subprocess.Popen[bytes]:
         """Run the script as SLURM does; its output goes to a file."""
         environment = {
-            **os.environ, "SLURM_JOB_ID": JOB, "SLURM_JOB_NUM_NODES": "1", "SLURM_GPUS_ON_NODE": str(gpus),
+            **os.environ, "SLURM_JOB_ID": JOB, "SLURM_JOB_NUM_NODES": str(nodes), "SLURM_GPUS_ON_NODE": str(gpus),
             "OMP_NUM_THREADS": "1", **({"SLURM_RESTART_COUNT": str(restarts)} if restarts else {}),
         }
         with (self.folder / "log").open("ab") as log:
@@ -131,12 +141,12 @@ def cluster(packed: Path, tmp_path: Path) -> Iterator[Callable[[int], Cluster]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "nodes", "gpus"), [(signal.SIGUSR1, 2, 1), (signal.SIGTERM, 1, 2)])
 def test_a_job_whose_time_is_up_is_requeued_and_goes_on_with_another_number_of_ranks(
-    cluster: Callable[[int], Cluster], number: signal.Signals
+    cluster: Callable[[int], Cluster], number: signal.Signals, nodes: int, gpus: int
 ) -> None:
     slurm = cluster(1_000_000)
-    job = slurm.submit(2)
+    job = slurm.submit(gpus, nodes)
     slurm.wait(job, lambda: slurm.steps() > 0)
     job.send_signal(number)
     assert job.wait(120) == 0, slurm.log()

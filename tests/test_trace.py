@@ -157,7 +157,7 @@ def write_run(packed: Path, out: Path, data: DataConfig, format: str = "full-sen
     """A run's config.toml, as the trainer writes it."""
     folder = packed / f"{format}-{MAX_TOKENS}"
     index, steps = open_index(folder, "train"), ScheduleConfig(max_steps=20)
-    tables = describe(packed, folder, index, ModelConfig(), data, steps, RunConfig())
+    tables = describe(packed, folder, index, None, ModelConfig(), data, steps, RunConfig())
     out.mkdir()
     (out / CONFIG).write_text(to_toml(tables), "utf-8")
     return out

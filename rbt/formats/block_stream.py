@@ -16,6 +16,7 @@ import numpy as np
 from rbt.errors import ArtefactError
 from rbt.formats.blocks import Index, IndexPart, Int64
 from rbt.formats.tokenizer import BOS, EOS
+from rbt.formats.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class BlockStream:
 class _Pieces:
     """Pieces of the blocks read so far; of each, the </s> that follow it."""
 
-    tokens: list[Int64]
+    tokens: list[Tokens]
     lengths: list[int]
     separators: list[int]
     ends_document: list[bool]  # the piece, and its block does not end with it
     of_block: list[int]  # pieces of each block
 
-    def add(self, tokens: Int64, length: int, separators: int, ends_document: bool) -> None:
+    def add(self, tokens: Tokens, length: int, separators: int, ends_document: bool) -> None:
         self.tokens.append(tokens)
         self.lengths.append(length)
         self.separators.append(separators)
@@ -103,7 +104,7 @@ def _joined(pieces: _Pieces, numbers: list[int], of_row: list[int], is_next: lis
     ids = np.full(edges[-1], EOS, dtype=np.int64)
     ids[block_edges[:-1]] = BOS
     shifts = edges[:-1] + begins[:-1] - (np.cumsum(lengths) - lengths)
-    tokens = np.concatenate(pieces.tokens) if pieces.tokens else np.empty(0, dtype=np.int64)
+    tokens = np.concatenate(pieces.tokens) if pieces.tokens else np.empty(0, dtype=np.uint16)
     ids[np.repeat(shifts, lengths) + np.arange(len(tokens))] = tokens
     first_block = np.concatenate([[0], np.cumsum(of_row, dtype=np.int64)])
     return BlockStream(

@@ -49,9 +49,9 @@ def latest_checkpoint(run: Path) -> Path | None:
 
 def best_checkpoint(run: Path) -> Path | None:
     """The whole checkpoint with the lowest validation loss, the older one of equals; None where none has one."""
-    losses = {path: load_manifest(path).facts.get(VALIDATION_LOSS) for path in checkpoints(run)}
-    validated = [path for path, loss in losses.items() if loss is not None]
-    return min(validated, key=lambda path: losses[path], default=None)
+    facts = {path: load_manifest(path).facts for path in checkpoints(run)}
+    losses: dict[Path, float] = {path: each[VALIDATION_LOSS] for path, each in facts.items() if VALIDATION_LOSS in each}
+    return min(losses, key=losses.__getitem__, default=None)
 
 
 def read_checkpoint(folder: Path) -> Manifest:

@@ -11,6 +11,7 @@ All three give the same values; which one a batch takes is a matter of speed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,17 @@ class Layout(NamedTuple):
     gather: Tensor | None = None  # masked: int64 (rows, width), place in the stream; any where padded
     scatter: Tensor | None = None  # masked: int64 (tokens,), place in the flattened (rows x width)
     visible: Tensor | None = None  # masked: bool (rows, 1, width, width), who sees whom
+
+    def each(self, move: Callable[[Tensor], Tensor]) -> Layout:
+        """The same with every tensor moved."""
+        edges, gather, scatter, visible = (
+            None if part is None else move(part) for part in (self.edges, self.gather, self.scatter, self.visible)
+        )
+        return Layout(self.dense, edges, self.longest, gather, scatter, visible)
+
+    def to(self, device: torch.device) -> Layout:
+        """The same on a device."""
+        return self.each(lambda part: part.to(device))
 
 
 def dense_length(segment_edges: Int64) -> int | None:
@@ -57,14 +69,18 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: f
     if layout.edges is not None:
         return varlen(query, key, value, layout.edges, layout.longest, dropout)
     assert layout.gather is not None and layout.scatter is not None
-    padded = (part[layout.gather].transpose(1, 2) for part in (query, key, value))  # (rows, heads, width, head)
-    mixed = functional.scaled_dot_product_attention(*padded, attn_mask=layout.visible, dropout_p=dropout)
-    return mixed.transpose(1, 2).flatten(0, 1)[layout.scatter]
+    shape, places = (*layout.gather.shape, *query.shape[1:]), layout.gather.flatten()
+    queries, keys, values = (
+        part.index_select(0, places).view(shape).transpose(1, 2) for part in (query, key, value)
+    )  # (rows, heads, width, head)
+    mixed = functional.scaled_dot_product_attention(queries, keys, values, layout.visible, dropout)
+    return mixed.transpose(1, 2).flatten(0, 1).index_select(0, layout.scatter)
 
 
 def _dense(query: Tensor, key: Tensor, value: Tensor, length: int, dropout: float) -> Tensor:
-    parts = (part.unflatten(0, (-1, length)).transpose(1, 2) for part in (query, key, value))
-    mixed = functional.scaled_dot_product_attention(*parts, dropout_p=dropout)
+    shape = (-1, length, *query.shape[1:])
+    queries, keys, values = (part.reshape(shape).transpose(1, 2) for part in (query, key, value))
+    mixed = functional.scaled_dot_product_attention(queries, keys, values, None, dropout)
     return mixed.transpose(1, 2).flatten(0, 1)
 
 
@@ -82,18 +98,17 @@ def has_varlen(device: torch.device, dtype: torch.dtype, head: int) -> bool:
     """Whether `varlen` works here: values and gradients of a small stream agree with those under a mask."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
-    edges = np.array([0, 5, 6, 23, 40])
+    edges = np.array([0, 5, 6, 23, 40, 40])  # the last segment has no token, as in compiled runs
     generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(40, 2, head, generator=generator).to(device, dtype).requires_grad_() for _ in range(3)]
-    weights = torch.randn(40, 2, head, generator=generator).to(device, dtype)
-    masked = Layout(*(part.to(device) if isinstance(part, Tensor) else part for part in
-                      masked_layout(edges, np.array([0, 23, 40]))))
+    query, key, value, weights = torch.randn(4, 40, 2, head, generator=generator).to(device, dtype).unbind()
+    parts = [part.clone().requires_grad_() for part in (query, key, value)]
+    masked = masked_layout(edges, np.array([0, 23, 40])).to(device)
     by_edges = Layout(edges=torch.from_numpy(edges.astype(np.int32)).to(device), longest=17)
     found = []
     try:
         for layout in (by_edges, masked):
-            mixed = attend(*inputs, layout, 0.0)
-            found.append([mixed, *torch.autograd.grad((mixed * weights).sum(), inputs)])
+            mixed = attend(parts[0], parts[1], parts[2], layout, 0.0)
+            found.append([mixed, *torch.autograd.grad((mixed * weights).sum(), parts)])
     except (RuntimeError, TypeError, NotImplementedError):  # a torch or a GPU without it
         return False
     return all(torch.allclose(a, b, rtol=0.05, atol=0.05) for a, b in zip(*found, strict=True))

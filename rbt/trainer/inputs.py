@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -69,12 +68,11 @@ class Inputs:
         return self._each(lambda part: part.pin_memory())
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> Inputs:
-        def moved(part: Any) -> Any:
-            return move(part) if isinstance(part, Tensor) else part
-
-        names = ("ids", "positions", "selected", "labels", "starts", "is_next")
         return replace(
-            self, layout=Layout(*map(moved, self.layout)), **{name: moved(getattr(self, name)) for name in names}
+            self, ids=move(self.ids), positions=move(self.positions), layout=self.layout.each(move),
+            selected=move(self.selected), labels=move(self.labels),
+            starts=None if self.starts is None else move(self.starts),
+            is_next=None if self.is_next is None else move(self.is_next),
         )
 
 

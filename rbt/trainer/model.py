@@ -47,7 +47,8 @@ class Layer(nn.Module):
     def mix(self, states: Tensor, layout: Layout) -> Tensor:
         """Self-attention before its residual: (tokens, hidden) in and out."""
         joint = self.query_key_value(states).unflatten(1, (3, self.heads, -1))  # (tokens, 3, heads, head)
-        mixed = attend(*joint.unbind(1), layout, self.attention_dropout if self.training else 0.0)
+        query, key, value = joint.unbind(1)
+        mixed = attend(query, key, value, layout, self.attention_dropout if self.training else 0.0)
         result: Tensor = self.attention_output(mixed.flatten(1))
         return result
 

@@ -86,13 +86,22 @@ def test_v32_the_order_is_that_of_the_page(
 
 @given(
     length=st.integers(1, 60), seed=st.integers(0, 2**62), epoch=st.integers(0, 1000), block=st.integers(0, 2**40),
-    fairseq=st.booleans(), fraction=st.sampled_from([0.0, 0.15, 0.4, 1.0]),
+    fairseq=st.booleans(), words=st.booleans(), fraction=st.sampled_from([0.0, 0.15, 0.4, 1.0]),
 )
 def test_v35_masks_are_those_of_the_page(
-    page: dict[str, Any], length: int, seed: int, epoch: int, block: int, fairseq: bool, fraction: float
+    page: dict[str, Any], length: int, seed: int, epoch: int, block: int, fairseq: bool, words: bool, fraction: float
 ) -> None:
     ids = [0, *((7 * seed + 13 * np.arange(length)) % 290 + 4).tolist(), 2]
-    data = DataConfig(seed=seed, masked_fraction=fraction, masking="fairseq" if fairseq else "rbt")
-    inputs, selected = mask_block(np.array(ids), masking_rule(data, 295), epoch, block)
-    expected = page["mask"](ids, 295, seed, epoch, block, masked=fraction, fairseq=fairseq)
+    vocab = {f"{'' if number % 3 else 'Ġ'}{number}": number for number in range(4, 294)}
+    vocab |= {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 294}
+    masking = "fairseq" if fairseq else "rbt"
+    data = DataConfig(seed=seed, masked_fraction=fraction, masking=masking, whole_words=words)  # type: ignore[arg-type]
+    inputs, selected = mask_block(np.array(ids), masking_rule(data, vocab), epoch, block)
+
+    def begins_word(ids: list[int], place: int) -> bool:
+        return not words or place == 0 or ids[place] % 3 == 0 or ids[place] < 4 or ids[place - 1] < 4
+
+    expected = page["mask"](
+        ids, 295, seed, epoch, block, masked=fraction, fairseq=fairseq, begins_word=begins_word
+    )
     assert (selected.tolist(), inputs[selected].tolist()) == expected

@@ -33,7 +33,7 @@ TRACING = """
 import sys
 sys.modules["torch"] = None
 from rbt.trainer import config, masking, order
-print(order.permute(2, 1, 0, 10), masking.masking_rule(config.DataConfig(), 100).mask_id)
+print(order.permute(2, 1, 0, 10), masking.masking_rule(config.DataConfig(), {"<mask>": 99}).mask_id)
 """
 
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -48,16 +48,15 @@ def launch(count: int, device: str, module: str, arguments: Sequence[str]) -> in
         )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it says, a rank or we say shorter
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault(THREADS, str(max(1, cores // count)))
+    threads = os.environ.get(THREADS, str(max(1, cores // count)))
     with tempfile.TemporaryDirectory(prefix="rbt-ranks-") as folder:
         stop_file = Path(folder, "stop")
-        os.environ[STOP_FILE] = str(stop_file)
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=uuid.uuid4().hex, max_restarts=0,
             rdzv_backend="c10d", rdzv_endpoint=f"{LOOPBACK}:0", local_addr=LOOPBACK,
             logs_specs=DefaultLogsSpecs(log_dir=folder), monitor_interval=0.1,
         )
-        with _signals_to(stop_file):
+        with _signals_to(stop_file), _environment({STOP_FILE: str(stop_file), THREADS: threads}):
             return _run(config, ["-u", "-m", module, *arguments])
 
 
@@ -94,6 +93,18 @@ def _exit_code(error: ChildFailedError, count: int) -> int:
         found=f"rank {rank} (process {failure.pid}) ended by {signal.Signals(-failure.exitcode).name}",
         cure="SIGKILL may mean that memory ran out; start again to go on from the newest checkpoint",
     )
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables that the ranks inherit."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager

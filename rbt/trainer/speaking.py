@@ -16,6 +16,7 @@ from typing import Protocol
 from torch.distributed import DistError, PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from rbt.errors import RbtError
+from rbt.progress import is_shown
 
 SAID = "said"
 STORE_TIMEOUT = timedelta(seconds=30)
@@ -70,7 +71,7 @@ def connect() -> Store:
 def end_process(line: str) -> None:
     """Say why, unless another rank does, and end this process, whose training thread cannot."""
     if is_first_to_speak():
-        sys.stderr.write(f"Error: {line}\n")
+        sys.stderr.write(f"\nError: {line}\n" if is_shown() else f"Error: {line}\n")  # a bar stands in the line
         sys.stderr.flush()
     else:
         time.sleep(TURN_SECONDS)

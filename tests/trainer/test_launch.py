@@ -9,14 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rbt.errors import ConfigError, RbtError
 from rbt.formats.checkpoint import checkpoints, latest_checkpoint, read_checkpoint, step_of
+from rbt.trainer.checkpointing import Saver, Snapshot
+from rbt.trainer.distributed import World
 from rbt.trainer.launch import launch
 
+from .test_pretrain import train
 from .test_training import free_port
 
 RANKS = Path(__file__).with_name("waiting_ranks.py")
@@ -71,6 +75,33 @@ def test_a_rank_that_hangs_or_dies_is_named_and_ends_the_other(
 def test_more_gpus_than_there_are_is_an_error_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match=r"--gpus 999: expected 999 GPUs.*--set run.device=cpu"):
         launch(999, "auto", "rbt", ["pretrain"])
+
+
+def test_a_run_says_which_step_it_is_in_and_when_it_saves(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the others name the step, and wait longer for a checkpoint, and for the one before it."""
+    steps, work, saved = list[int](), list[str](), list[str]()
+
+    @contextmanager
+    def working(self: World, words: str) -> Iterator[None]:
+        work.append(words)
+        yield
+        work.pop()
+
+    def save(self: Saver, snapshot: Snapshot) -> None:
+        saved.append(f"save {work}")
+
+    def wait(self: Saver) -> None:
+        saved.append(f"wait {work}")
+
+    monkeypatch.setattr(World, "reach", lambda self, step: steps.append(step))
+    monkeypatch.setattr(World, "working", working)
+    monkeypatch.setattr(Saver, "save", save)
+    monkeypatch.setattr(Saver, "wait", wait)
+    train(packed, tmp_path / "run", stop_after=3)
+    assert steps == [1, 2, 3]
+    assert saved == ["save ['saving a checkpoint']", "wait ['saving a checkpoint']"]
 
 
 class Job:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -162,18 +163,30 @@ def test_v41_too_little_room_is_an_error_before_a_byte_is_written(
     assert content(tmp_path / "fast") == {}
 
 
-def test_v41_a_disk_that_fills_up_meanwhile_is_the_same_error_and_leaves_no_half_copy(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(source: Path, record: Any, *rest: Any) -> None:
-        if record.path == "train-00002.tokens.bin":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        original(source, record, *rest)
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from rbt.errors import RbtError
+from rbt.trainer.staging import stage
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    stage(Path(sys.argv[1]), "doc-sentences", Path(sys.argv[2]))
+except RbtError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
 
-    original = module._copy_file
-    monkeypatch.setattr(module, "_copy_file", full)
-    with pytest.raises(RbtError, match=r"expected room for .* found .*No space left on device"):
-        stage(packed, "doc-sentences", tmp_path / "fast")
+
+def test_v41_a_disk_that_fills_up_meanwhile_is_the_same_error_and_leaves_no_half_copy(
+    packed: Path, tmp_path: Path
+) -> None:
+    """The system lets no file grow beyond a limit, here that of the largest but a byte."""
+    limit = max(record.size for record in load_manifest(packed / "tokens").files) - 1
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(packed), str(tmp_path / "fast"), str(limit)], capture_output=True,
+        text=True, timeout=120, check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"RbtError: .*expected room for .*; found .*File too large.*\n", done.stderr)
     assert content(tmp_path / "fast") == {}
 
 

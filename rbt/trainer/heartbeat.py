@@ -183,7 +183,7 @@ class Heartbeat:
         sign = seen.sign
         state = (
             "which ended with an error" if _has_left(seen)
-            else f"without a sign of life for {self._clock() - seen.since:.0f} s" if self._is_silent(seen)
+            else "without a sign of life" if self._is_silent(seen)
             else f"{sign.work} for {sign.idle:.0f} s" if sign.work
             else f"alive, but at the same point for {sign.idle:.0f} s"
         )

@@ -2,6 +2,8 @@
 
     table script ──job.json──> contenders script, pinned to one core ──warm up, then timed──> result.json ──> Measured
 
+Where that says so (`one_core`), contenders have all cores, one contender at a time.
+
 A contenders script maps names to `Contender`s and ends in `serve(CONTENDERS)`; it imports what it compares inside the
 contenders alone, so that peers can live in another interpreter's packages. A contender is called twice, with the
 fields `warm` and `timed` of the job, and puts what is to be timed into `with clock:`. This module needs the standard
@@ -41,16 +43,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.cpu_seconds = 0.0  # of all threads of the process
         self.before_megabytes = 0.0
         self.megabytes = 0.0
-        self._started = 0.0
+        self._started = self._cpu_started = 0.0
 
     def __enter__(self) -> None:
         self.before_megabytes = peak_megabytes()
-        self._started = time.perf_counter()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def __exit__(self, *error: object) -> None:
         self.seconds += time.perf_counter() - self._started
+        self.cpu_seconds += time.process_time() - self._cpu_started
         self.megabytes = peak_megabytes()
 
 
@@ -72,6 +76,7 @@ class Measured:
     before_megabytes: float = 0.0  # peak memory when it begins: interpreter, imports, the warm run, inputs
     facts: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    cpu_seconds: float = 0.0
 
 
 def peak_megabytes() -> float:
@@ -90,15 +95,16 @@ def serve(contenders: Mapping[str, Contender]) -> None:
             facts = {"python": platform.python_version(), "contenders": _available(contenders)}
         print(json.dumps(facts))
         return
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     job = json.loads(Path(sys.argv[1]).read_text())
+    if job["one_core"]:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     run, clock = contenders[job["contender"]].run, Clock()
     if job["warm"] is not None:
         run(job["warm"], Clock())
     facts = run(job["timed"], clock)
     result = {
-        "seconds": clock.seconds, "megabytes": clock.megabytes, "before_megabytes": clock.before_megabytes,
-        "facts": facts,
+        "seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds, "megabytes": clock.megabytes,
+        "before_megabytes": clock.before_megabytes, "facts": facts,
     }
     Path(job["result"]).write_text(json.dumps(result))
 
@@ -122,6 +128,8 @@ class Contest:
     script: Path
     peer_python: str
     work: str | None = None
+    one_core: bool = True
+    seconds: float = SECONDS  # for one run
 
     def python(self, name: str) -> str:
         """rbt runs with this interpreter, whatever the peers' is."""
@@ -145,7 +153,8 @@ class Contest:
         versions = self.versions()
         wanted = [name for name in contenders if not only or name in only]
         names = [name for name in wanted if "error" not in versions[name]]
-        print(f"One of {os.cpu_count()} cores, {platform.machine()}; medians of {runs}. "
+        cores = f"One of {os.cpu_count()} cores" if self.one_core else f"{os.cpu_count()} cores"
+        print(f"{cores}, {platform.machine()}; medians of {runs}. "
               + describe_versions({name: versions[name] for name in names}))
         for name in set(wanted) - set(names):
             print(f"not installed: {name}: {versions[name]['error']}")
@@ -159,11 +168,11 @@ class Contest:
             if isinstance(answer, str):
                 return Measured(error=answer)
             results.append(answer)
-        seconds, megabytes, before = (
+        seconds, megabytes, before, cpu = (
             statistics.median(result[key] for result in results)
-            for key in ("seconds", "megabytes", "before_megabytes")
+            for key in ("seconds", "megabytes", "before_megabytes", "cpu_seconds")
         )
-        return Measured(seconds, megabytes, before, results[0]["facts"])
+        return Measured(seconds, megabytes, before, results[0]["facts"], cpu_seconds=cpu)
 
     def _run_once(self, name: str, timed: Job, warm: Job | None) -> dict[str, Any] | str:
         """The result of one process, or the last line that it said."""
@@ -172,19 +181,19 @@ class Contest:
             for stage in ("warm", "timed"):
                 (root / stage).mkdir()
             job = {
-                "contender": name, "result": str(root / "result.json"),
+                "contender": name, "result": str(root / "result.json"), "one_core": self.one_core,
                 "warm": None if warm is None else {**warm, "work": str(root / "warm")},
                 "timed": {**timed, "work": str(root / "timed")},
             }
             (root / "job.json").write_text(json.dumps(job))
             command = [self.python(name), str(self.script), str(root / "job.json")]
-            environment = {**os.environ, **ONE_THREAD, "HF_HOME": folder}
+            environment = {**os.environ, **(ONE_THREAD if self.one_core else {}), "HF_HOME": folder}
             try:
                 answer = subprocess.run(
-                    command, capture_output=True, text=True, check=False, timeout=SECONDS, env=environment
+                    command, capture_output=True, text=True, check=False, timeout=self.seconds, env=environment
                 )
             except subprocess.TimeoutExpired:
-                return f"not finished after {SECONDS} s"
+                return f"not finished after {self.seconds:.0f} s"
             if answer.returncode:
                 return (answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
             result: dict[str, Any] = json.loads((root / "result.json").read_text())

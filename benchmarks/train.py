@@ -1,168 +1,172 @@
-"""Tokens a second of masked batches and of training steps, on the device at hand.
+"""Steps of training: `rbt pretrain` beside Hugging Face's Trainer, in one run, on the device at hand.
 
-    python benchmarks/train.py --size small --steps 5
+    python benchmarks/train.py --size base --micro-batch 64 --micro-batch 128
 
-Random tokens in full rows of 512; medians of `--repeats` runs. "read" is rows to padded tensors in one thread; "mask"
-is masks of batches that are already on the device; "read and mask" is both. The peer is the collator of Hugging Face
-transformers (coin flips, no exact counts), on the same rows as lists of ids, where it is installed. A training step
-is forward, backward and update of one micro-batch, at the precision that a run would choose.
+Each contender has a process of its own with the whole machine (contest.py, train_contenders.py), and takes its steps on
+the same packed rows: generated ones (generated_rows.py), which are as full as rbt's packers make them, or `--packed`.
+Figures are medians over the steps behind the warm ones. The Trainer is used as run_mlm does: masks by its collator in
+loader processes, attention by scaled_dot_product_attention, the head on all positions, rows that are cut anew so that
+each is full; and besides on rbt's own rows, padded. Both compile where rbt would, and take fused AdamW on a GPU.
+
+    tokens/s      of text and special tokens, without padding
+    rbt is        rbt's tokens/s over theirs
+    MFU           model FLOP utilization: tokens/s x FLOP a token (printed) over the GPU's nominal peak
+    of a matmul   the same over the rate of a large matrix product of the same type, measured behind the steps
+    waiting       for batches; passes are forward and backward, the norm of the gradients with them
+    warm, s       from the start to the end of the warm steps: compiling, for the most part
+    memory        at its peak: of the GPU behind the warm steps, or of the process on a CPU
+
+`--cpu-time` is for a CPU that others use as well: each contender has one thread on one core, and what is counted is the
+CPU time of its process; loader and step share it.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
 import platform
 import statistics
-import tempfile
-import time
-from collections.abc import Callable
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-import numpy as np
-import torch
-from rbt.trainer.device_masking import mask_batch
+import checkout  # noqa: F401
+from contest import Contest, Measured
+from generated_rows import FORMATS, VOCAB_SIZE, write_packed
+from train_contenders import CONTENDERS, FRACTION
 
-from rbt.formats import blocks, tokenizer, tokens
-from rbt.formats.blocks import Index, open_index
-from rbt.manifest import Manifest, record_files, write_manifest
-from rbt.trainer.batches import Batch, Grid, read_batch
-from rbt.trainer.config import SIZES, DataConfig, ModelConfig, RunConfig, ScheduleConfig
-from rbt.trainer.distributed import World, choose_device
+from rbt.formats.blocks import open_index
+from rbt.trainer.config import SIZES
 from rbt.trainer.flops import peak_flops, training_flops_per_token
-from rbt.trainer.masking import masking_rule
-from rbt.trainer.model import build_model
-from rbt.trainer.optim import build_optimizer
-from rbt.trainer.order import rows_at
-from rbt.trainer.training import Training, wrap
 
 MAX_TOKENS = 512
+TRAINER, LOOP = "Trainer, run_mlm's rows", "no Trainer, a plain loop, run_mlm's rows"
+COLUMNS = (
+    "rows a pass", "tokens/s", "rbt is", "MFU", "of a matmul", "step, ms", "waiting", "passes", "optimizer", "warm, s",
+    "memory, GB", "matmul, TFLOP/s",
+)
+HEADER = f"| | {' | '.join(COLUMNS)} |\n|---|{'---:|' * len(COLUMNS)}"
 
 
-def random_index(folder: Path, rows: int, vocab_size: int) -> Index:
-    """An index of full rows over one part of random tokens with documents of about 700 tokens."""
-    store, index = folder / "tokens", folder / "full-sentences-512"
-    store.mkdir()
-    index.mkdir()
-    length = MAX_TOKENS - 4  # room for two specials and two separators
-    generator = np.random.default_rng(1)
-    generator.integers(4, vocab_size - 1, rows * length).astype(tokens.token_dtype(vocab_size)).tofile(
-        store / "train-00000.tokens.bin"
-    )
-    ends = np.append(np.arange(700, rows * length, 700), rows * length)
-    for name in ("sentence_ends", "document_ends"):
-        np.save(store / f"train-00000.{name}.npy", ends)
-    cuts = np.arange(rows + 1) * length
-    np.save(index / "train-00000.blocks.npy", np.stack([cuts[:-1], cuts[1:]], axis=1))
-    np.save(index / "train-00000.rows.npy", np.arange(rows + 1))
-    facts = {"vocab_size": vocab_size, "parts": [{"stem": "train-00000", "split": "train"}]}
-    files = record_files(store, [path.name for path in sorted(store.iterdir())], "blake2b")
-    of_tokenizer = write_manifest(folder, Manifest(tokenizer.KIND, tokenizer.VERSION, "bpe", 1, {}, {}, ()))
-    origin = {"tokenizer": of_tokenizer.fingerprint}
-    manifest = write_manifest(store, Manifest(tokens.KIND, tokens.VERSION, "tokens", 1, {}, origin, files, facts))
-    config = {"format": "full-sentences", "max_tokens": MAX_TOKENS, "separator": "document"}
-    inputs = {"tokens": manifest.fingerprint}
-    files = record_files(index, [path.name for path in sorted(index.iterdir())], "blake2b")
-    write_manifest(index, Manifest(blocks.KIND, blocks.VERSION, "index", 1, config, inputs, files))
-    return open_index(index, "train")
+def part_of(milliseconds: Mapping[str, list[float]], name: str) -> str:
+    """Median of a part of a step, and its share."""
+    part = statistics.median(milliseconds[name])
+    return f"{part:,.1f} ({part / statistics.median(milliseconds['whole']):.1%})"
 
 
-def median_seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Median wall time of `work`, after one run that is not counted."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+def rate_of(found: Measured) -> float:
+    """Tokens a second."""
+    return 1e3 * float(found.facts["tokens"]) / statistics.median(found.facts["milliseconds"]["whole"])
 
 
-def batch_rates(index: Index, rows: int, repeats: int, device: torch.device) -> list[tuple[str, float]]:
-    """(what, tokens a second) of reading and masking batches of 64 rows."""
-    epochs, numbers = rows_at(np.arange(rows), 1, index.num_rows)
-    cuts = [slice(start, start + 64) for start in range(0, rows, 64)]
-    rule = masking_rule(DataConfig(), index.vocab_size)
-
-    def read() -> list[Batch]:
-        return [read_batch(index, numbers[cut], epochs[cut]) for cut in cuts]
-
-    ready = [batch.to(device) for batch in read()]
-    count = sum(batch.tokens for batch in ready)
-    works: list[tuple[str, Callable[[], object]]] = [
-        ("order", lambda: rows_at(np.arange(rows), 1, index.num_rows)),
-        ("read", read),
-        ("mask", lambda: [mask_batch(batch, rule) for batch in ready]),
-        ("read and mask", lambda: [mask_batch(batch.to(device), rule) for batch in read()]),
+def row(name: str, found: Measured, own: float, flops: float) -> str:
+    """A contender's row; `own`: rbt's tokens/s."""
+    if found.error:
+        return f"| {name} | failed: {found.error} |"
+    facts, rate = found.facts, rate_of(found)
+    milliseconds, peak = facts["milliseconds"], peak_flops(facts["device"])
+    how = f"{facts['device']}, {facts['precision']}{', compiled' if facts['compiled'] else ''}"
+    cells = [
+        f"{name} ({how})", str(facts["micro_batch"]), f"{rate:,.0f}",
+        f"{own / rate:.2f} times as fast" if own and name != "rbt" else "",
+        f"{rate * flops / peak:.1%}" if peak else "", f"{rate * flops / facts['matmul']:.1%}",
+        f"{statistics.median(milliseconds['whole']):,.1f}",
+        *(part_of(milliseconds, part) for part in ("waiting", "passes", "optimizer")),
+        f"{facts['warm_seconds']:.0f}", f"{facts['memory'] / 1e9:.2f}", f"{facts['matmul'] / 1e12:.3g}",
     ]
-    return [(what, count / median_seconds(work, repeats, device)) for what, work in works]
+    return f"| {' | '.join(cells)} |"
 
 
-def peer_rate(index: Index, rows: int, repeats: int, folder: Path) -> float | None:
-    """Tokens a second of transformers' collator on batches of 64 rows, None where it is not installed."""
-    if importlib.util.find_spec("transformers") is None:
-        return None
-    from transformers import DataCollatorForLanguageModeling, RobertaTokenizerFast
-
-    from rbt.formats.tokenizer import write_tokenizer
-
-    write_tokenizer(folder, [])
-    collator = DataCollatorForLanguageModeling(RobertaTokenizerFast.from_pretrained(folder), mlm_probability=0.15)
-    texts = [{"input_ids": index.read_row(row)[0][1].tolist()} for row in range(rows)]
-    cuts = [texts[start : start + 64] for start in range(0, rows, 64)]
-    count = sum(len(text["input_ids"]) for text in texts)
-    return count / median_seconds(lambda: [collator(cut) for cut in cuts], repeats, torch.device("cpu"))
+def halved(contest: Contest, name: str, job: dict[str, Any], own_rows: int) -> Measured:
+    """A contender with as many rows a pass as rbt took, or half as many, and so on, until they fit."""
+    rows = int(job["micro_batch"]) if job["micro_batch"] != "auto" else own_rows or int(job["step_rows"])
+    while True:
+        found = contest.measure(name, {**job, "micro_batch": rows}, runs=1)
+        if "out of memory" not in found.error or rows == 1:
+            return found
+        rows //= 2
 
 
-def step_rate(
-    index: Index, size: str, rows: int, steps: int, device: torch.device, compiled: bool
-) -> tuple[float, float]:
-    """(tokens a second, FLOP a token) of training steps with one micro-batch of `rows` rows."""
-    model = ModelConfig(size=size)  # type: ignore[arg-type]
-    data = DataConfig(global_batch=rows, micro_batch=rows)
-    schedule, world = ScheduleConfig(), World(0, 1, device, False)
-    network = build_model(model, index.vocab_size, MAX_TOKENS, 1).to(device)
-    training = Training(
-        world, network, wrap(network, world, compiled), build_optimizer(network, schedule),
-        masking_rule(data, index.vocab_size), Grid(0, 1, rows), data, schedule, RunConfig(),
-    )
-    epochs, numbers = rows_at(np.arange(rows), 1, index.num_rows)
-    batch = read_batch(index, numbers, epochs)
-    seconds = median_seconds(lambda: training.step(1, [batch], False), steps, device)
-    flops = training_flops_per_token(model.shape, MAX_TOKENS, index.vocab_size, data.masked_fraction)
-    return batch.tokens / seconds, flops
+def print_rows(contest: Contest, names: list[str], job: dict[str, Any], flops: float) -> None:
+    """The contenders' rows at one size of micro-batch."""
+    own, own_rows = 0.0, 0
+    for name in names:
+        found = contest.measure(name, job, runs=1) if name == "rbt" else halved(contest, name, job, own_rows)
+        if name == "rbt" and not found.error:
+            own, own_rows = rate_of(found), found.facts["micro_batch"]
+        print(row(name, found, own, flops), flush=True)
+
+
+def describe_flops(size: str, max_tokens: int) -> str:
+    """The formula and its numbers."""
+    shape = asdict(SIZES[size])
+    flops = training_flops_per_token(SIZES[size], max_tokens, VOCAB_SIZE, FRACTION)
+    return (f"{flops:.4g} FLOP a token = 6 N + 12 L H T + 6 f (H^2 + V H), N = L (4 H^2 + 2 H F): L {shape['layers']}, "
+            f"H {shape['hidden']}, F {shape['feed_forward']}, T {max_tokens}, V {VOCAB_SIZE}, f {FRACTION}")
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", action="append", choices=sorted(SIZES), help="of the model (repeatable); small")
+    parser.add_argument("--step-rows", type=int, default=0, help="default: those of a micro-batch, 256 for auto")
+    parser.add_argument("--micro-batch", action="append", help='rows of a pass (repeatable), or "auto"')
+    parser.add_argument("--steps", type=int, default=10, help="that are timed")
+    parser.add_argument("--warm-steps", type=int, default=5)
+    parser.add_argument("--compile", choices=["auto", "yes", "no"], default="auto")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of the index")
+    parser.add_argument("--packed", type=Path, help=f"a packed folder with an index of this format and {MAX_TOKENS}")
+    parser.add_argument("--cpu-time", action="store_true", help="one thread on one core, and seconds of CPU time")
+    parser.add_argument("--only", action="append", help="a contender to measure (repeatable); default: all")
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peers")
+    parser.add_argument("--seconds", type=float, default=7200, help="for one contender, at most")
+    parser.add_argument("--work", help="folder for temporary files; default: the system's")
+    options = parser.parse_args()
+    options.size, options.micro_batch = options.size or ["small"], options.micro_batch or ["auto"]
+    return options
+
+
+def jobs(packed: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A job for each size of micro-batch."""
+    compiled = {"auto": "auto", "yes": True, "no": False}[options.compile]
+    shared = {
+        "packed": str(packed), "index": f"{options.format}-{MAX_TOKENS}", "max_tokens": MAX_TOKENS,
+        "compile": compiled, "precision": options.precision, "warm_steps": options.warm_steps, "steps": options.steps,
+        "cpu_time": options.cpu_time,
+    }
+    sizes = [rows if rows == "auto" else int(rows) for rows in options.micro_batch]
+    return [
+        {**shared, "micro_batch": rows, "step_rows": options.step_rows or (256 if rows == "auto" else rows)}
+        for rows in sizes
+    ]
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="Tokens a second of batches and training steps.")
-    parser.add_argument("--size", choices=sorted(SIZES), default="small")
-    parser.add_argument("--vocab-size", type=int, default=50_265)
-    parser.add_argument("--rows", type=int, default=4096, help="rows read and masked")
-    parser.add_argument("--step-rows", type=int, default=8, help="rows of a training step")
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--compile", action="store_true", help="run the step through torch.compile")
-    options = parser.parse_args()
-    device = choose_device(options.device, 0)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    print(f"python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}")
-    print(f"device {device.type} ({name}), {os.cpu_count()} cores, {torch.get_num_threads()} torch threads\n")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        index = random_index(folder, options.rows, options.vocab_size)
-        for what, rate in batch_rates(index, options.rows, options.repeats, device):
-            print(f"{what:<28}{rate / 1e6:10.2f} M tokens/s")
-        if (peer := peer_rate(index, min(options.rows, 1024), options.repeats, folder)) is not None:
-            print(f"{'transformers collator':<28}{peer / 1e6:10.2f} M tokens/s")
-        rate, flops = step_rate(index, options.size, options.step_rows, options.steps, device, options.compile)
-    peak = peak_flops(name)
-    share = f", {rate * flops / peak:.1%} of the peak" if peak else ""
-    what = f"training step, {options.size}{', compiled' if options.compile else ''}"
-    print(f"{what:<28}{rate / 1e6:10.4f} M tokens/s, {rate * flops / 1e12:.3f} TFLOP/s{share}")
+    """Print the tables."""
+    options = parse_options()
+    contest = Contest(
+        Path(__file__).with_name("train_contenders.py"), options.peer_python, options.work, options.cpu_time,
+        options.seconds,
+    )
+    names = contest.introduce(list(CONTENDERS), options.only and [*options.only, LOOP], 1)
+    if LOOP not in (options.only or []) and (TRAINER in names or TRAINER not in (options.only or [TRAINER])):
+        names.remove(LOOP)  # it stands in for the Trainer
+    with TemporaryDirectory(dir=options.work) as temporary:
+        packed = options.packed or Path(temporary) / "packed"
+        most = max(job["step_rows"] for job in jobs(packed, options)) * (options.steps + options.warm_steps + 4)
+        if options.packed is None:
+            write_packed(packed, most * MAX_TOKENS, formats=(options.format,))
+        index = open_index(packed / f"{options.format}-{MAX_TOKENS}", "train")
+        print(f"{index.num_rows:,} rows of {options.format}; medians of {options.steps} steps; {platform.system()}"
+              f"{'; seconds of CPU time, one thread' if options.cpu_time else ''}")
+        for size in options.size:
+            flops = training_flops_per_token(SIZES[size], MAX_TOKENS, VOCAB_SIZE, FRACTION)
+            print(f"\n{size}: {describe_flops(size, MAX_TOKENS)}\n\n{HEADER}", flush=True)
+            for job in jobs(packed, options):
+                print_rows(contest, names, {**job, "size": size}, flops)
 
 
 if __name__ == "__main__":

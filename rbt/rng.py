@@ -13,22 +13,51 @@ import numpy as np
 import numpy.typing as npt
 
 UInt64 = npt.NDArray[np.uint64]
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN, _ALL = 0x9E3779B97F4A7C15, (1 << 64) - 1
+_FACTORS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_SHIFTS = 30, 27, 31
+_GOLDEN_64, _FACTORS_64, _SHIFTS_64 = np.uint64(_GOLDEN), *(tuple(map(np.uint64, each)) for each in (_FACTORS, _SHIFTS))
 
 
 def mix64(values: npt.NDArray[Any] | int) -> UInt64:
     """Bijective mix of 64-bit integers: array of any shape in, uint64 of the same shape out."""
-    x = np.asarray(values).astype(np.uint64)
-    with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    return _mix(np.asarray(values).astype(np.uint64))
+
+
+def _mix(x: UInt64) -> UInt64:
+    """`mix64` of an array in its own memory, of which each pass finds the one before in the cache."""
+    if x.ndim == 0:
+        return np.asarray(_mix_number(int(x)), dtype=np.uint64)[()]
+    shifted = np.empty_like(x)
+    for shift, factor in zip(_SHIFTS_64, _FACTORS_64, strict=False):
+        np.right_shift(x, shift, out=shifted)
+        np.bitwise_xor(x, shifted, out=x)
+        np.multiply(x, factor, out=x)
+    np.right_shift(x, _SHIFTS_64[2], out=shifted)
+    np.bitwise_xor(x, shifted, out=x)
+    return x
+
+
+def _mix_number(x: int) -> int:
+    """`mix64` of one number, which takes numpy several times as long."""
+    x = (x ^ x >> _SHIFTS[0]) * _FACTORS[0] & _ALL
+    x = (x ^ x >> _SHIFTS[1]) * _FACTORS[1] & _ALL
+    return x ^ x >> _SHIFTS[2]
+
+
+def spread(keys: npt.NDArray[Any] | int) -> UInt64:
+    """What `fold_spread` takes of keys; made once for the same keys under many states."""
+    return _mix(np.add(np.asarray(keys).astype(np.uint64), _GOLDEN_64))
+
+
+def fold_spread(states: UInt64, spread_keys: UInt64) -> UInt64:
+    """`fold` of keys that are spread already, broadcast: fold_spread(s, spread(k)) is fold(s, k)."""
+    return _mix(np.bitwise_xor(np.add(states, _GOLDEN_64), spread_keys))
 
 
 def fold(states: UInt64, keys: npt.NDArray[Any] | int) -> UInt64:
     """One more key in `hash_keys`: fold(hash_keys(a, b), c) is hash_keys(a, b, c)."""
-    with np.errstate(over="ignore"):
-        return mix64((states + _GOLDEN) ^ mix64(np.asarray(keys).astype(np.uint64) + _GOLDEN))
+    return fold_spread(states, spread(keys))
 
 
 def hash_keys(*keys: npt.NDArray[Any] | int) -> UInt64:

@@ -1,4 +1,4 @@
-"""`rbt bpe ...`: a tokenizer from a corpus, from counted words, or from GPT-2's files."""
+"""`rbt bpe ...`: a tokenizer from a corpus, from counted words, from a model, or from GPT-2's files."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def bpe() -> None:
 @bpe.command("train", epilog="Example: rbt bpe train --vocab-size 32000")
 @click.option("--corpus", "folder", type=FOLDER, default="corpus", show_default=True, help="Folder of the corpus.")
 @click.option("--counts", type=FOLDER, multiple=True, help="Folder of `rbt bpe count`, instead of text. Repeatable.")
+@click.option("--from", "model", type=FOLDER, metavar="MODEL", help="Take that of a Hugging Face or exported model.")
 @click.option("--gpt2", type=FOLDER, metavar="FOLDER", help="Import GPT-2's encoder.json and vocab.bpe instead.")
 @click.option("--dictionary", type=FOLDER, metavar="FILE", help="With --gpt2: fairseq's [default: FOLDER/dict.txt].")
 @click.option("--out", type=FOLDER, default="tokenizer", show_default=True, help="Folder of the tokenizer.")
@@ -38,7 +39,7 @@ def bpe() -> None:
 @work_options
 @common
 def train(
-    folder: Path, counts: tuple[Path, ...], gpt2: Path | None, dictionary: Path | None, out: Path,
+    folder: Path, counts: tuple[Path, ...], model: Path | None, gpt2: Path | None, dictionary: Path | None, out: Path,
     vocab_size: int | None, minimum_frequency: int | None, maximum_token_bytes: int | None, memory: int, engine: str,
     address: str, workers: int, replace: bool, recipe: Recipe, quiet: bool,
 ) -> None:
@@ -47,7 +48,8 @@ def train(
     \b
     rbt bpe train                                  count the corpus, learn merges
     rbt bpe train --counts old --counts new        learn merges from words that were counted before
-    rbt bpe train --gpt2 gpt2                      the tokenizer of the released RoBERTa, with its ids
+    rbt bpe train --from roberta-base              the tokenizer of a model, with its ids, to train it on
+    rbt bpe train --gpt2 gpt2                      the tokenizer of the released RoBERTa, from GPT-2's files
     """
     from rbt.engine import make_engine
     from rbt.packing.bpe import train_bpe, train_on_counts
@@ -55,18 +57,15 @@ def train(
 
     if dictionary is not None and gpt2 is None:
         raise ConfigError("--dictionary: expected --gpt2 FOLDER beside it", found="none")
-    if gpt2 is not None and counts:
-        raise ConfigError("expected one of --gpt2 and --counts", found="both")
-    if gpt2 is not None and (vocab_size or minimum_frequency or maximum_token_bytes):
-        raise ConfigError("--gpt2: expected no option that shapes merges", found="one; GPT-2's are as they are")
-    if gpt2 is not None:
-        _refuse_given((*TEXT_OPTIONS, "memory"), "--gpt2")
     if counts:
         _refuse_given(TEXT_OPTIONS, "--counts")
-    if gpt2 is not None:
-        from rbt.packing.gpt2 import import_gpt2
-
-        say(quiet, *_summary(out, import_gpt2(gpt2, out, dictionary, replace=replace)))
+    if model is not None or gpt2 is not None:
+        if counts or (model is not None and gpt2 is not None):
+            raise ConfigError("expected one of --from, --gpt2 and --counts", found="more")
+        if vocab_size or minimum_frequency or maximum_token_bytes:
+            raise ConfigError("expected no option that shapes merges", found="one; those of an import are as they are")
+        _refuse_given((*TEXT_OPTIONS, "memory"), "--gpt2" if model is None else "--from")
+        say(quiet, *_summary(out, _import(model, gpt2, dictionary, out, replace)))
         return
     recipe = override(
         recipe, "bpe", vocab_size=vocab_size, minimum_frequency=minimum_frequency,
@@ -79,6 +78,17 @@ def train(
         workers_of = make_engine(engine, workers, address, out)
         manifest = train_bpe(folder, out, config, workers_of, memory_bytes=memory, replace=replace)
     say(quiet, *_summary(out, manifest))
+
+
+def _import(model: Path | None, gpt2: Path | None, dictionary: Path | None, out: Path, replace: bool) -> Manifest:
+    if model is not None:
+        from rbt.packing.hugging_face import import_hugging_face
+
+        return import_hugging_face(model, out, replace=replace)
+    from rbt.packing.gpt2 import import_gpt2
+
+    assert gpt2 is not None
+    return import_gpt2(gpt2, out, dictionary, replace=replace)
 
 
 def _refuse_given(names: Sequence[str], beside: str) -> None:

@@ -11,6 +11,8 @@ from rbt.cli.options import FOLDER, common, say
 from rbt.config import Recipe
 from rbt.errors import ConfigError
 
+CHECKPOINT_HELP = "Which one: the best is that of the lowest validation loss."
+
 
 @click.command(epilog="Example: rbt pretrain --gpus 8 --set run.stop_after=1000")
 @click.option("--packed", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
@@ -27,7 +29,10 @@ def pretrain(
     packed: Path, format_name: str | None, out: Path, init: Path | None, gpus: int, stage_to: Path | None,
     recipe: Recipe, quiet: bool,
 ) -> None:
-    """Pretrain a RoBERTa on a packed corpus; continues a run that was stopped."""
+    """Pretrain a RoBERTa on a packed corpus; continues a run that was stopped.
+
+    With --init, sizes and positions are that model's, whatever [model] says; dropouts are the recipe's.
+    """
     from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
     from rbt.trainer.launch import launch
     from rbt.trainer.speaking import is_rank, saying_once
@@ -62,13 +67,17 @@ def run_summary(out: Path) -> list[str]:
 @click.command(epilog="Example: rbt export --run run --out model")
 @click.option("--run", "run_folder", type=FOLDER, default="run", show_default=True, help="Folder of the run.")
 @click.option("--out", type=FOLDER, default="model", show_default=True, help="Folder of the model.")
+@click.option("--checkpoint", default="newest", show_default=True, metavar="newest|best|STEP", help=CHECKPOINT_HELP)
 @click.option("--replace", is_flag=True, help="Replace a model exported from another checkpoint.")
 @common
-def export(run_folder: Path, out: Path, replace: bool, recipe: Recipe, quiet: bool) -> None:
-    """Write the newest checkpoint as a folder that Hugging Face transformers reads."""
+def export(run_folder: Path, out: Path, checkpoint: str, replace: bool, recipe: Recipe, quiet: bool) -> None:
+    """Write a checkpoint as a folder that Hugging Face transformers reads.
+
+    It is a RobertaForMaskedLM, so that the next-sentence head of pair formats is left out.
+    """
     from rbt.trainer.export import export as export_model
 
-    export_model(run_folder, out, replace=replace)
+    export_model(run_folder, out, replace=replace, which=checkpoint)
     say(quiet, f"{out}: AutoModelForMaskedLM.from_pretrained({str(out)!r}) and AutoTokenizer read it")
 
 

@@ -1,22 +1,23 @@
 """The blocks of some rows, one behind the other: what `Index.read_row` gives of each, for many rows at a time.
 
-    rows ──index──> blocks ──separators──> pieces of tokens ──<s> and </s> between them──> ids (tokens,)
+    rows ──index──> blocks ──separators──> pieces of tokens and special tokens between them ──joined──> ids (tokens,)
 
-A piece is what stands between two special tokens. Rows are looked up one by one; all that is done for each token is
-done for all of them together. numpy alone.
+Rows are looked up one by one, by views of memory, of which one number costs less than of an array; what is done for
+each token is done for all of them together. numpy alone.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from rbt.errors import ArtefactError
-from rbt.formats.blocks import Index, IndexPart, Int64
+from rbt.formats.blocks import PAIR_SPECIALS, Index, IndexPart, Int64
 from rbt.formats.tokenizer import BOS, EOS
-from rbt.formats.tokens import Tokens
+from rbt.formats.tokens import token_dtype
 
 
 @dataclass(frozen=True)
@@ -31,86 +32,94 @@ class BlockStream:
     is_next: Int64  # (blocks,) of pair formats: 1 where B is what follows A; else (0,)
 
 
-@dataclass
 class _Pieces:
-    """Pieces of the blocks read so far; of each, the </s> that follow it."""
+    """What the blocks read so far are made of, one behind the other: bytes, and views of the mapped tokens."""
 
-    tokens: list[Tokens]
-    lengths: list[int]
-    separators: list[int]
-    ends_document: list[bool]  # the piece, and its block does not end with it
-    of_block: list[int]  # pieces of each block
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.parts: list[bytes | memoryview] = []
+        self.length = 0
+        self.block_edges, self.document_starts = [0], list[int]()
+        self._bos, self._eos = (np.array(special, dtype=dtype).tobytes() for special in (BOS, EOS))
 
-    def add(self, tokens: Tokens, length: int, separators: int, ends_document: bool) -> None:
-        self.tokens.append(tokens)
-        self.lengths.append(length)
-        self.separators.append(separators)
-        self.ends_document.append(ends_document)
+    def add_block(self, tokens: memoryview, start: int, end: int) -> None:
+        """<s>, tokens [start, end), </s>."""
+        self.parts += (self._bos, tokens[start:end], self._eos)
+        self.length += end - start + 2
+        self.block_edges.append(self.length)
+
+    def add_cut_block(
+        self, tokens: memoryview, start: int, end: int, documents: list[int], sentences: list[int]
+    ) -> None:
+        """The same with a </s> at the end of each document and sentence inside."""
+        self.parts.append(self._bos)
+        before = self.length + 1 - start  # what a token's place in the stream is ahead of that in the part
+        for cut, ends_document in sorted([(cut, True) for cut in documents] + [(cut, False) for cut in sentences]):
+            self.parts += (tokens[start:cut], self._eos)
+            start = cut
+            before += 1
+            if ends_document:
+                self.document_starts.append(before + cut)
+        self.parts += (tokens[start:end], self._eos)
+        self.length = before + end + 1
+        self.block_edges.append(self.length)
+
+    def add_pair(self, tokens: memoryview, a_start: int, a_end: int, b_start: int, b_end: int) -> None:
+        """<s> A </s> </s> B </s>."""
+        self.parts += (self._bos, tokens[a_start:a_end], self._eos, self._eos, tokens[b_start:b_end], self._eos)
+        self.length += a_end - a_start + b_end - b_start + PAIR_SPECIALS
+        self.block_edges.append(self.length)
 
 
-def _add_block(part: IndexPart, block: list[int], by_sentence: bool, pieces: _Pieces) -> None:
-    start, end = block[0], block[1]
-    tokens = part.tokens.tokens
-    if len(block) == 5:
-        pieces.add(tokens[start:end], end - start, 2, False)
-        pieces.add(tokens[block[2] : block[3]], block[3] - block[2], 1, False)
-        pieces.of_block.append(2)
-        return
-    documents = _between(part.tokens.document_ends, start, end)
-    sentences = _between(part.tokens.sentence_ends, start, end) if by_sentence else []
-    if not documents and not sentences:
-        pieces.add(tokens[start:end], end - start, 1, False)
-        pieces.of_block.append(1)
-        return
-    of_document = set(documents)
-    cuts = sorted(of_document.union(sentences))
-    for first, last in pairwise([start, *cuts, end]):
-        both = by_sentence and last in of_document  # a </s> for the sentence, and one for the document
-        pieces.add(tokens[first:last], last - first, 2 if both else 1, last in of_document)
-    pieces.of_block.append(len(cuts) + 1)
+def _inside(ends: memoryview, start: int, end: int) -> list[int]:
+    """Each of the ends, which ascend, that is strictly inside; once, where documents without tokens repeat it."""
+    first = last = bisect_right(ends, start)
+    while last < len(ends) and ends[last] < end:
+        last += 1
+    return sorted(set(ends[first:last])) if last > first else []
 
 
-def _between(ends: Int64, start: int, end: int) -> list[int]:
-    first, last = ends.searchsorted((start + 1, end))
-    return ends[first:last].tolist() if last > first else []
+def _add_row(part: IndexPart, first: int, last: int, by_sentence: bool, pieces: _Pieces) -> list[int]:
+    """Add blocks [first, last) of a part; is_next of each, where they are pairs."""
+    tokens, documents = part.tokens.tokens.data, part.tokens.document_ends.data
+    is_next = []
+    for block in part.blocks[first:last].tolist():
+        if len(block) == 5:
+            pieces.add_pair(tokens, *block[:4])
+            is_next.append(block[4])
+            continue
+        start, end = block
+        cuts = _inside(documents, start, end)
+        if cuts or by_sentence:
+            sentences = _inside(part.tokens.sentence_ends.data, start, end) if by_sentence else []
+            pieces.add_cut_block(tokens, start, end, cuts, sentences)
+        else:
+            pieces.add_block(tokens, start, end)
+    return is_next
 
 
 def read_stream(index: Index, rows: Int64) -> BlockStream:
     """The blocks of rows, in the order given. Raises ArtefactError for a row that cannot be one of this index."""
-    by_sentence = index.manifest.config["separator"] == "sentence"
-    pieces = _Pieces([], [], [], [], [])
-    numbers, of_row, is_next = [], [], []
-    for row in rows.tolist():
-        part, first, last, number = index.locate(row)
+    if len(rows) and not 0 <= rows.min() <= rows.max() < index.num_rows:
+        raise IndexError(f"rows {rows.min()} to {rows.max()} of {index.num_rows}")
+    by_sentence, dtype = index.manifest.config["separator"] == "sentence", token_dtype(index.vocab_size)
+    pieces = _Pieces(dtype)
+    numbers, of_row, is_next = list[int](), list[int](), list[int]()
+    in_part = index.first_row.searchsorted(rows, side="right") - 1
+    first_blocks = index.first_block[in_part].tolist()
+    for place, row in enumerate((rows - index.first_row[in_part]).tolist()):
+        part = index.parts[in_part[place]]
+        first, last = part.rows[row : row + 2].tolist()
+        is_next += _add_row(part, first, last, by_sentence, pieces)
+        numbers += range(first_blocks[place] + first, first_blocks[place] + last)
         of_row.append(last - first)
-        for local, block in enumerate(part.blocks[first:last].tolist()):
-            _add_block(part, block, by_sentence, pieces)
-            numbers.append(number + local)
-            if len(block) == 5:
-                is_next.append(block[4])
-    stream = _joined(pieces, numbers, of_row, is_next)
-    _check(index, rows, stream)
-    return stream
-
-
-def _joined(pieces: _Pieces, numbers: list[int], of_row: list[int], is_next: list[int]) -> BlockStream:
-    lengths, separators = np.array(pieces.lengths, dtype=np.int64), np.array(pieces.separators, dtype=np.int64)
-    first_piece = np.concatenate([[0], np.cumsum(pieces.of_block, dtype=np.int64)])
-    begins = np.zeros(len(lengths) + 1, dtype=np.int64)  # whether a piece has <s> before it
-    begins[first_piece[:-1]] = 1
-    ends = np.cumsum(begins[:-1] + lengths + separators)  # of each piece with what stands around it
-    edges = np.concatenate([[0], ends])
-    block_edges = edges[first_piece]
-    ids = np.full(edges[-1], EOS, dtype=np.int64)
-    ids[block_edges[:-1]] = BOS
-    shifts = edges[:-1] + begins[:-1] - (np.cumsum(lengths) - lengths)
-    tokens = np.concatenate(pieces.tokens) if pieces.tokens else np.empty(0, dtype=np.uint16)
-    ids[np.repeat(shifts, lengths) + np.arange(len(tokens))] = tokens
-    first_block = np.concatenate([[0], np.cumsum(of_row, dtype=np.int64)])
-    return BlockStream(
-        ids, block_edges, block_edges[first_block], ends[np.array(pieces.ends_document, dtype=bool)],
+    edges = np.array(pieces.block_edges, dtype=np.int64)
+    stream = BlockStream(
+        np.frombuffer(b"".join(pieces.parts), dtype=dtype).astype(np.int64), edges,
+        edges[np.cumsum([0, *of_row], dtype=np.int64)], np.array(pieces.document_starts, dtype=np.int64),
         np.array(numbers, dtype=np.int64), np.array(is_next, dtype=np.int64),
     )
+    _check(index, rows, stream)
+    return stream
 
 
 def _check(index: Index, rows: Int64, stream: BlockStream) -> None:

@@ -186,11 +186,14 @@ def is_pair_index(index: Index) -> bool:
 
 def will_read(index: Index, rows: Int64) -> None:
     """Tell the system which bytes of the token files will be read soon; nothing where it takes no advice."""
-    for row in rows.tolist():
-        part, first, last, _ = index.locate(row)
-        for block in part.blocks[first:last]:
-            for start, end in block[: len(block) // 2 * 2].reshape(-1, 2).tolist():
-                advise(part.tokens.tokens, start, end)
+    in_part = index.first_row.searchsorted(rows, side="right") - 1
+    for number, row in zip(in_part.tolist(), (rows - index.first_row[in_part]).tolist(), strict=True):
+        part = index.parts[number]
+        first, last = part.rows[row : row + 2].tolist()
+        for block in part.blocks[first:last].tolist():
+            advise(part.tokens.tokens, block[0], block[1])
+            if len(block) == 5:
+                advise(part.tokens.tokens, block[2], block[3])
 
 
 def index_folders(packed: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rbt.errors import ArtefactError
+from rbt.errors import ArtefactError, ConfigError
 from rbt.manifest import Manifest, is_artefact, load_manifest, read_manifest
 
 KIND, VERSION = "checkpoint", 1
@@ -19,6 +19,7 @@ FOLDER = "checkpoints"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 FILES = (MODEL, OPTIMIZER, STATE)
 HASH = "blake2b"
+NEWEST, BEST = "newest", "best"  # of a run's checkpoints; the best by validation loss
 VALIDATION_LOSS = "validation_loss"  # fact of a checkpoint whose step was validated
 
 
@@ -52,6 +53,30 @@ def best_checkpoint(run: Path) -> Path | None:
     facts = {path: load_manifest(path).facts for path in checkpoints(run)}
     losses: dict[Path, float] = {path: each[VALIDATION_LOSS] for path, each in facts.items() if VALIDATION_LOSS in each}
     return min(losses, key=losses.__getitem__, default=None)
+
+
+def choose_checkpoint(run: Path, which: str) -> Path:
+    """The whole checkpoint that is NEWEST, BEST, or after a number of steps.
+
+    Raises ArtefactError where there is none; ConfigError for another word.
+    """
+    if which not in (NEWEST, BEST) and not (which.isascii() and which.isdecimal()):
+        raise ConfigError(f"expected a checkpoint: {NEWEST}, {BEST} or a number of steps", found=repr(which))
+    found = checkpoints(run)
+    if not found:
+        raise ArtefactError("expected a run with a checkpoint", path=run, found="none", cure=f"run `{MADE_BY}`")
+    if which == NEWEST:
+        return max(found, key=step_of)
+    chosen = best_checkpoint(run) if which == BEST else step_folder(run, int(which))
+    if chosen is None:
+        raise ArtefactError(
+            "expected a checkpoint of a step that was validated", path=run, found="none",
+            cure="train with run.validate_every = run.checkpoint_every, on a packed folder with held-out rows",
+        )
+    if chosen not in found:
+        steps = ", ".join(f"{step_of(folder):,}" for folder in found)
+        raise ArtefactError(f"expected a checkpoint of step {which}", path=run, found=f"those of {steps}")
+    return chosen
 
 
 def read_checkpoint(folder: Path) -> Manifest:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rbt.errors import ArtefactError
 from rbt.manifest import Manifest, read_json, read_manifest, to_json
 from rbt.storage import write_text
 
@@ -145,6 +146,10 @@ def token_lengths(vocab: Mapping[str, int], unmerged: Collection[str] = ()) -> n
 
 def read_tokenizer(folder: Path) -> Manifest:
     """The manifest of a finished tokenizer. Raises ArtefactError."""
+    if (folder / "config.json").is_file():
+        raise ArtefactError(
+            "expected a finished tokenizer", path=folder, found="a model", cure=f"`{MADE_BY} --from {folder}`"
+        )
     return read_manifest(folder, KIND, VERSION, MADE_BY)
 
 

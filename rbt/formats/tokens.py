@@ -29,6 +29,7 @@ KIND, VERSION = "tokens", 1
 MADE_BY = "rbt pack"
 CHECKED_TOKENS = 1 << 24  # at a time, so that checking needs little memory
 SPLITS = ("train", "validation")
+_WILL_NEED = getattr(mmap, "MADV_WILLNEED", None)  # not every system has it
 Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 
@@ -94,9 +95,9 @@ def advise(tokens: Tokens, start: int, end: int) -> None:
     mapped: Any = tokens
     while isinstance(mapped, np.ndarray):
         mapped = mapped.base
-    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED"):
-        first = start * tokens.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
-        mapped.madvise(mmap.MADV_WILLNEED, first, end * tokens.itemsize - first)
+    if _WILL_NEED is not None and isinstance(mapped, mmap.mmap):
+        first = start * tokens.itemsize & -mmap.PAGESIZE
+        mapped.madvise(_WILL_NEED, first, end * tokens.itemsize - first)
 
 
 def _open_tokens(path: Path, dtype: np.dtype[np.uint16] | np.dtype[np.uint32]) -> Tokens:

@@ -11,15 +11,22 @@ comes behind that.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace as changed
 from pathlib import Path
-from typing import Any
 
 from rbt.errors import InputError
+from rbt.formats.foreign_tokenizer import (
+    check_bytes,
+    check_ids,
+    check_spelling,
+    checked_merges,
+    file_pairs,
+    read_lines,
+    read_table,
+)
 from rbt.formats.tokenizer import (
     FILES,
     KIND,
@@ -27,7 +34,6 @@ from rbt.formats.tokenizer import (
     MASK,
     UNMERGED,
     VERSION,
-    byte_symbols,
     unmerged_tokens,
     write_tokenizer,
 )
@@ -41,7 +47,6 @@ ENCODER, MERGES, DICTIONARY = "encoder.json", "vocab.bpe", "dict.txt"
 EXPECTED = {
     "encoder": "GPT-2's tokens and ids", "merges": "GPT-2's merges", "dictionary": "fairseq's dictionary of GPT-2 ids",
 }
-VERSION_LINE = "#version"  # of vocab.bpe, in front of the merges
 FILLER = "madeupword{:04d}"
 IS_FILLER = re.compile(r"madeupword\d+")
 MULTIPLE = 8  # of the ids in front of <mask>
@@ -65,7 +70,7 @@ def import_gpt2(folder: Path, out: Path, dictionary: Path | None, *, replace: bo
             log.info("%s: already imported from this", out)
             return manifest
         encoder = read_encoder(files["encoder"])
-        merges = read_merges(files["merges"], encoder)
+        merges = checked_merges(file_pairs(files["merges"]), set(encoder), ENCODER)
         vocab = roberta_ids(encoder, files["dictionary"])
         write_tokenizer(out, merges, vocab)
         facts = {"vocab_size": len(vocab), "merges": len(merges), UNMERGED: unmerged_tokens(vocab, merges)}
@@ -74,59 +79,20 @@ def import_gpt2(folder: Path, out: Path, dictionary: Path | None, *, replace: bo
 
 def read_encoder(path: Path) -> list[str]:
     """GPT-2's tokens by their ids. Raises InputError."""
-    try:
-        table = json.loads(_read(path))
-    except ValueError as error:
-        raise InputError("expected JSON", path=path, found=str(error)) from error
-    if not isinstance(table, dict):
-        raise InputError("expected tokens and their ids", path=path, found=f"a JSON {type(table).__name__}")
-    _check_ids(table, path)
+    table = read_table(path)
+    check_ids(table, path)
     for token in (*LEADING_SPECIALS, MASK, *(token for token in table if IS_FILLER.fullmatch(token))):
         if token in table:
             raise InputError(f"expected GPT-2's tokens, without {token}", path=path, found=f"it as {table[token]}")
-    for byte, symbol in enumerate(byte_symbols()):
-        if symbol not in table:
-            raise InputError("expected a token for each of the 256 bytes", path=path, found=f"none for byte {byte}")
-    known = set(byte_symbols())
-    for token in table:
-        if not token or not known.issuperset(token):
-            raise InputError("expected tokens spelled in GPT-2's byte symbols", path=path, found=repr(token))
+    check_bytes(table, path)
+    check_spelling(table, path)
     return sorted(table, key=table.__getitem__)
-
-
-def _check_ids(table: dict[str, Any], path: Path) -> None:
-    seen: dict[int, str] = {}
-    for token, number in table.items():
-        if type(number) is not int or not 0 <= number < len(table):
-            raise InputError(f"expected ids from 0 to {len(table) - 1}", path=path, found=f"{number!r} of {token!r}")
-        if (other := seen.setdefault(number, token)) != token:
-            raise InputError("expected each id once", path=path, found=f"{number} of both {other!r} and {token!r}")
-
-
-def read_merges(path: Path, encoder: Sequence[str]) -> list[tuple[str, str]]:
-    """The merges of vocab.bpe, in order, all of tokens of the encoder. Raises InputError."""
-    tokens, merges, seen = set(encoder), list[tuple[str, str]](), set[tuple[str, str]]()
-    for number, line in enumerate(_lines(path), 1):
-        if not line or (number == 1 and line.startswith(VERSION_LINE)):
-            continue
-        where, parts = f"{path}: line {number}", line.split(" ")
-        if len(parts) != 2 or not all(parts):
-            raise InputError("expected two tokens with a space between them", path=where, found=repr(line))
-        pair = parts[0], parts[1]
-        for token in (*pair, "".join(pair)):
-            if token not in tokens:
-                raise InputError(f"expected merges of tokens in {ENCODER}", path=where, found=repr(token))
-        if pair in seen:
-            raise InputError("expected each merge once", path=where, found=repr(line))
-        seen.add(pair)
-        merges.append(pair)
-    return merges
 
 
 def roberta_ids(encoder: Sequence[str], dictionary: Path) -> dict[str, int]:
     """Token to RoBERTa's id, in the order of ids. Raises InputError where the dictionary is not of these tokens."""
     vocab = {token: number for number, token in enumerate(LEADING_SPECIALS)}
-    for number, line in enumerate(_lines(dictionary), 1):
+    for number, line in enumerate(read_lines(dictionary), 1):
         if not line:
             continue
         where, (word, _, count) = f"{dictionary}: line {number}", line.partition(" ")
@@ -153,15 +119,3 @@ def _token(word: str, encoder: Sequence[str], where: str) -> str:
     if not (word.isascii() and word.isdecimal()) or int(word) >= len(encoder):
         raise InputError(f"expected a GPT-2 id below {len(encoder)}", path=where, found=repr(word))
     return encoder[int(word)]
-
-
-def _lines(path: Path) -> list[str]:
-    # Not splitlines: it would cut at other characters too.
-    return [line.removesuffix("\r") for line in _read(path).split("\n")]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except ValueError as error:
-        raise InputError("expected UTF-8", path=path, found=str(error)) from error

@@ -1,30 +1,35 @@
 """Masks of whole batches: the definition of `masking`, bit for bit, for all blocks at a time.
 
-    ids, block_edges ──units──> one sort key each ──one sort──> threshold of each block ──> selected units
-        ──> selected tokens (selected,) ──> inputs (tokens,), labels (selected,)
+    blocks of similar lengths ──hash of each place──> (blocks, width) ──low ones──> one sort key each ──one sort──>
+        the first units of each block ──> selected tokens (selected,) ──> inputs (tokens,), labels (selected,)
 
 A unit is what is selected together: a token, or a word. Its sort key is [block | 32-bit hash | place of its first
-token]: sorted, the units of a block lie in the block's place, and the k-th of them is the largest that is selected.
+token]: sorted, the units of a block lie in the block's place, those that are selected first. Hashes are spread evenly,
+so units whose hash is far above the share that is selected are left out; where too few remain, all are sorted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from rbt.errors import ConfigError
-from rbt.rng import UInt64, fold, hash_keys
-from rbt.trainer.batches import Batch, places
-from rbt.trainer.masking import ACTION, COUNT, MAX_TOKENS, SELECT, TOKEN, MaskingRule, block_state, draw
+from rbt.rng import UInt64, fold_spread, hash_keys, spread
+from rbt.trainer.batches import Batch
+from rbt.trainer.masking import ACTION, COUNT, MAX_TOKENS, ONE, SELECT, TOKEN, MaskingRule, block_state
 from rbt.trainer.order import Int64
 
 HALF = np.uint64(32)
 PLACE_BITS = MAX_TOKENS.bit_length() - 1
 HASH_BITS = 32
-MAX_BLOCKS = 1 << (64 - HASH_BITS - PLACE_BITS)  # of a batch: what is left of a sort key
+OWNER_SHIFT, LAST_PLACE = HASH_BITS + PLACE_BITS, MAX_TOKENS - 1
+MAX_BLOCKS = 1 << (63 - HASH_BITS - PLACE_BITS)  # of a batch: what is left of a sort key, which has a sign
+HASHES = 1 << 15  # made at a time: few enough for a core's cache, and enough to outweigh the calls
+DEVIATIONS = 4  # of the number of units below a bound, which is about that of a Poisson distribution
+Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,35 +42,93 @@ class MaskedBatch:
     labels: Int64  # (selected,)
 
 
-def _first_of_words(ids: Int64, maskable: npt.NDArray[np.bool_], columns: Int64, rule: MaskingRule) -> Any:
+@cache
+def _spread_places() -> UInt64:
+    return spread(np.arange(MAX_TOKENS))
+
+
+@cache
+def _spread_tags() -> UInt64:
+    return spread(np.array([[COUNT], [SELECT], [ACTION], [TOKEN]]))
+
+
+def _counted(is_one: Bool, edges: Int64) -> Int64:
+    """How many are true in each block."""
+    false = np.flatnonzero(~is_one)  # fewer, as a rule
+    return np.asarray(np.diff(edges) - np.diff(false.searchsorted(edges)))
+
+
+def _first_of_words(ids: Int64, maskable: Bool, edges: Int64, rule: MaskingRule) -> Bool:
     """Which tokens begin a word: see `MaskingRule.begins_word`."""
     assert rule.words is not None
-    behind = np.concatenate([[True], ~maskable[:-1] | rule.words.ends_in_space[ids[:-1]]])
-    return maskable & (behind | (columns == 0) | rule.words.begins_with_space[ids])
+    begins = np.ones(len(ids), dtype=bool)
+    np.logical_or(~maskable[:-1], rule.words.ends_in_space[ids[:-1]], out=begins[1:])
+    begins[edges[:-1]] = True
+    begins |= rule.words.begins_with_space[ids]
+    begins &= maskable
+    return begins
 
 
-def _selected(batch: Batch, rule: MaskingRule, states: UInt64, columns: Int64) -> tuple[Int64, Int64]:
+def _bounds(counts: Int64, members: Int64) -> UInt64:
+    """Hashes below which the `counts` smallest of a block's surely are, nearly always; ONE: below which all are."""
+    wanted = counts + DEVIATIONS * np.sqrt(counts) + DEVIATIONS
+    return np.asarray(np.minimum(wanted / np.maximum(members, 1), 1.0) * ONE).astype(np.uint64)
+
+
+def _low_keys(states: UInt64, lengths: Int64, bounds: UInt64) -> Int64:
+    """Sort keys of the places in each block whose hashes are below its bound; blocks are numbered by length."""
+    keys, first = list[Int64](), 0
+    while first < len(lengths):
+        width = int(lengths[first])  # of the longest of these blocks
+        group = slice(first, first + max(1, HASHES // width))
+        hashes = fold_spread(states[group, None], _spread_places()[:width])  # (blocks, width)
+        hashes >>= np.uint64(64 - HASH_BITS)
+        low = np.flatnonzero(hashes < bounds[group, None])
+        found, owners = hashes.ravel().view(np.int64)[low], low // width
+        found <<= PLACE_BITS
+        found |= low - owners * width
+        owners += first
+        owners <<= OWNER_SHIFT
+        found |= owners
+        keys.append(found)
+        first = group.stop
+    return np.concatenate(keys)
+
+
+def _chosen(batch: Batch, is_unit: Bool, states: UInt64, counts: Int64, members: Int64) -> Int64:
+    """Places in the stream, in any order, of the `counts` of each block's units with the smallest hashes."""
+    lengths = np.diff(batch.block_edges)
+    order = np.argsort(-lengths, kind="stable")
+    lengths, starts, counts, members = (each[order] for each in (lengths, batch.block_edges, counts, members))
+    bounds = _bounds(counts, members)
+    for below in (bounds, np.full_like(bounds, ONE)):
+        keys = _low_keys(states[order], lengths, below)
+        owners, columns = keys >> OWNER_SHIFT, keys & LAST_PLACE
+        there = is_unit.take(starts[owners] + columns, mode="clip") & (columns < lengths[owners])
+        keys = keys[there]
+        keys.sort()
+        edges = keys.searchsorted(np.arange(len(order) + 1) << OWNER_SHIFT)
+        if (np.diff(edges) >= counts).all():
+            break
+    keys = keys[np.arange(len(keys)) < np.repeat(edges[:-1] + counts, np.diff(edges))]
+    return np.asarray(starts[keys >> OWNER_SHIFT] + (keys & LAST_PLACE))
+
+
+def _selected(batch: Batch, rule: MaskingRule, of_count: UInt64, of_select: UInt64) -> tuple[Int64, Int64]:
     """(selected tokens, first token of the unit of each), both ascending places in the stream."""
+    edges = batch.block_edges
     maskable = rule.are_maskable(batch.ids)
-    heads = maskable if rule.words is None else _first_of_words(batch.ids, maskable, columns, rule)
-    units = np.flatnonzero(heads)
-    owners = np.repeat(np.arange(len(states)), np.diff(batch.block_edges))[units]
-    members = np.bincount(owners, minlength=len(states)).astype(np.uint64)
-    places_of_units = columns[units]
-    hashes = fold(hash_keys(states, SELECT)[owners], places_of_units) >> np.uint64(HASH_BITS)
-    keys = (owners.astype(np.uint64) << np.uint64(HASH_BITS + PLACE_BITS)) | (hashes << np.uint64(PLACE_BITS))
-    keys |= places_of_units.astype(np.uint64)
-    counts = (members * np.uint64(rule.fraction) + draw(states, COUNT)) >> HALF
-    counts = np.minimum(np.maximum(counts, np.uint64(1)), members)
-    last = np.cumsum(members) - members + np.maximum(counts, np.uint64(1)) - np.uint64(1)
-    thresholds = np.append(np.sort(keys), np.uint64(0))[np.minimum(last, np.uint64(len(keys))).astype(np.int64)]
-    chosen = units[keys <= thresholds[owners]]
+    heads = maskable if rule.words is None else _first_of_words(batch.ids, maskable, edges, rule)
+    members = _counted(heads, edges)
+    draws = (fold_spread(of_count, _spread_places()[0]) >> HALF).view(np.int64)
+    counts = np.minimum(np.maximum((members * rule.fraction + draws) >> 32, 1), members)
+    chosen = np.zeros(len(batch.ids), dtype=bool)
+    chosen[_chosen(batch, heads, of_select, counts, members)] = True
     if rule.words is None:
-        return chosen, chosen
-    is_chosen = np.zeros(len(batch.ids), dtype=bool)
-    is_chosen[chosen] = True
+        selected = np.flatnonzero(chosen)
+        return selected, selected
     first = np.maximum.accumulate(np.where(heads, np.arange(len(heads)), 0))  # of the word that each token is in
-    selected = np.flatnonzero(maskable & is_chosen[first])
+    selected = np.flatnonzero(maskable & chosen[first])
     return selected, first[selected]
 
 
@@ -77,17 +140,15 @@ def mask_batch(batch: Batch, rule: MaskingRule) -> MaskedBatch:
             cure="set a smaller data.micro_batch",
         )
     states = block_state(rule.seed, rule.mask_epoch(batch.block_epochs), batch.blocks)
-    columns = places(batch.block_edges)
-    selected, first = _selected(batch, rule, states, columns)
-    owners = np.searchsorted(batch.block_edges, selected, side="right") - 1
-
-    def draws(tag: int, where: Int64) -> UInt64:
-        return fold(hash_keys(states, tag)[owners], columns[where]) >> HALF
-
-    actions, labels = draws(ACTION, first), batch.ids[selected]
-    tokens = rule.first_drawn + (draws(TOKEN, selected) * np.uint64(rule.drawn_tokens) >> HALF).astype(np.int64)
-    inputs = batch.ids.copy()
-    inputs[selected] = np.where(
-        actions < rule.mask_below, rule.mask_id, np.where(actions < rule.random_below, tokens, labels)
-    )
+    of_count, of_select, of_action, of_token = fold_spread(hash_keys(states), _spread_tags())
+    selected, first = _selected(batch, rule, of_count, of_select)
+    in_block = np.diff(selected.searchsorted(batch.block_edges))  # (blocks,): selected tokens
+    owners = np.repeat(np.arange(len(in_block)), in_block)
+    starts = batch.block_edges[owners]
+    actions = fold_spread(of_action[owners], _spread_places()[first - starts]) >> HALF
+    labels, inputs = batch.ids[selected], batch.ids.copy()
+    inputs[selected[actions < rule.mask_below]] = rule.mask_id
+    random = np.flatnonzero((actions >= rule.mask_below) & (actions < rule.random_below))
+    draws = fold_spread(of_token[owners[random]], _spread_places()[(selected - starts)[random]]) >> HALF
+    inputs[selected[random]] = rule.first_drawn + (draws * np.uint64(rule.drawn_tokens) >> HALF).astype(np.int64)
     return MaskedBatch(batch, inputs, selected, labels)

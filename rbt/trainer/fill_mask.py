@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from rbt.errors import InputError
+from rbt.trainer.attention import Layout
 from rbt.trainer.batches import FIRST_POSITION
-from rbt.trainer.export import load_model
+from rbt.trainer.model_folder import load_model
 
 
 def predict_masks(folder: Path, ids: Sequence[int], top: int) -> list[list[tuple[int, float]]]:
@@ -25,11 +26,12 @@ def predict_masks(folder: Path, ids: Sequence[int], top: int) -> list[list[tuple
         raise InputError(f"expected a text of 1 to {model.max_tokens} tokens", found=str(len(ids)))
     if not 0 <= min(ids) <= max(ids) < model.vocab_size:
         raise InputError(f"expected token ids below {model.vocab_size}", found=str(max(ids)), cure="use its tokenizer")
-    tokens = torch.tensor([list(ids)])  # (1, time)
-    masks = (tokens[0] == model.vocab_size - 1).nonzero().squeeze(1)
-    positions = torch.arange(FIRST_POSITION, FIRST_POSITION + len(ids))[None]
+    tokens = torch.tensor(list(ids))  # (tokens,)
+    masks = (tokens == model.vocab_size - 1).nonzero().squeeze(1)
+    positions = torch.arange(FIRST_POSITION, FIRST_POSITION + len(ids))
     with torch.no_grad():
-        probabilities = model(tokens, positions, None, masks).softmax(dim=-1)
+        logits, _ = model(tokens, positions, Layout(dense=len(ids)), masks)
+    probabilities = logits.softmax(dim=-1)
     best = probabilities.topk(min(top, model.vocab_size), dim=-1)
     return [
         list(zip(numbers, shares, strict=True))

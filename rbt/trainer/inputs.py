@@ -77,7 +77,11 @@ class Inputs:
 
 
 def _padded(values: Int64, multiple: int, fill: int) -> Tensor:
-    return torch.from_numpy(np.pad(values, (0, -len(values) % multiple), constant_values=fill))
+    if not (missing := -len(values) % multiple):
+        return torch.from_numpy(values)
+    padded = np.empty(len(values) + missing, dtype=np.int64)
+    padded[: len(values)], padded[len(values) :] = values, fill
+    return torch.from_numpy(padded)
 
 
 def _with_padding(edges: Int64, end: int, longest: int) -> Int64:

@@ -74,9 +74,10 @@ def full_rows(rows: int, max_tokens: int, fraction: float) -> MaskedBatch:
     return MaskedBatch(batch, ids, selected, ids[selected])
 
 
-def fits_on_gpu(model: torch.nn.Module, device: torch.device, rows: int, fraction: float, autocasting: Any) -> bool:
+def fits_on_gpu(
+    model: torch.nn.Module, device: torch.device, rows: int, max_tokens: int, fraction: float, autocasting: Any
+) -> bool:
     """Whether a pass of full rows fits, beside the optimizer's moments and the spare memory."""
-    max_tokens = int(model.max_tokens)  # type: ignore[arg-type]
     total = torch.cuda.get_device_properties(device).total_memory
     parameters = sum(parameter.numel() for parameter in model.parameters())
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbt.rng import UInt64, hash_keys, hash_text
+from rbt.rng import UInt64, fold, hash_keys, hash_text
 
 ROUNDS = 8
 MAX_ROWS = 1 << 40
@@ -31,23 +31,24 @@ def _half_bits(num_rows: int) -> int:
     return max(1, ((num_rows - 1).bit_length() + 1) // 2)
 
 
-def _round_key(seed: int, epochs: Int64, number: int) -> UInt64:
-    return hash_keys(_ORDER, seed, epochs, number)
+def _round_states(seed: int, epochs: Int64) -> UInt64:
+    """What each round's function hashes a half from, (rounds, epochs)."""
+    return np.stack([hash_keys(hash_keys(_ORDER, seed, epochs, number)) for number in range(ROUNDS)])
 
 
-def _encrypt(values: UInt64, seed: int, epochs: Int64, half_bits: int) -> UInt64:
+def _encrypt(values: UInt64, states: UInt64, half_bits: int) -> UInt64:
     mask, shift = np.uint64((1 << half_bits) - 1), np.uint64(half_bits)
     left, right = values >> shift, values & mask
-    for number in range(ROUNDS):
-        left, right = right, left ^ (hash_keys(_round_key(seed, epochs, number), right) & mask)
+    for state in states:
+        left, right = right, left ^ (fold(state, right) & mask)
     return (left << shift) | right
 
 
-def _decrypt(values: UInt64, seed: int, epochs: Int64, half_bits: int) -> UInt64:
+def _decrypt(values: UInt64, states: UInt64, half_bits: int) -> UInt64:
     mask, shift = np.uint64((1 << half_bits) - 1), np.uint64(half_bits)
     left, right = values >> shift, values & mask
-    for number in reversed(range(ROUNDS)):
-        left, right = right ^ (hash_keys(_round_key(seed, epochs, number), left) & mask), left
+    for state in states[::-1]:
+        left, right = right ^ (fold(state, left) & mask), left
     return (left << shift) | right
 
 
@@ -57,10 +58,11 @@ def _walk(cipher: Any, values: Integers, seed: int, epoch: Integers, num_rows: i
     if numbers.size and (numbers.min() < 0 or numbers.max() >= num_rows):
         raise ValueError(f"expected values from 0 to {num_rows - 1}; found {numbers.min()} to {numbers.max()}")
     result = numbers.astype(np.uint64).ravel()
-    flat_epochs = epochs.ravel()
+    distinct, of_value = np.unique(epochs.ravel(), return_inverse=True)  # one or two, as a rule
+    states = _round_states(seed, distinct)
     outside = np.arange(result.size)
     while outside.size:  # the domain is below 4 x num_rows: four turns are expected at most
-        result[outside] = cipher(result[outside], seed, flat_epochs[outside], half_bits)
+        result[outside] = cipher(result[outside], states[:, of_value[outside]], half_bits)
         outside = outside[result[outside] >= np.uint64(num_rows)]
     return result.astype(np.int64).reshape(numbers.shape)
 

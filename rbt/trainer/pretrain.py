@@ -31,7 +31,7 @@ from rbt.trainer.batches import Grid, prefetched, rank_share, read_steps
 from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint, take_snapshot
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.distributed import StopRequest, World, join, stop_on_signals
-from rbt.trainer.initial import Initial, load_initial, start_model
+from rbt.trainer.initial import Initial, initial_of, start_model
 from rbt.trainer.inputs import Inputs, make_inputs, rounding_for
 from rbt.trainer.launch import launch
 from rbt.trainer.masking import MAX_TOKENS, masking_rule
@@ -171,19 +171,15 @@ def _open(folder: Path, data: DataConfig) -> tuple[Index, Index]:
     return train, validation
 
 
-def _initial(init: Path | None, packed: Path, index: Index, model: ModelConfig) -> Initial | None:
-    return None if init is None else load_initial(init, packed, index.max_tokens, model)
-
-
 def _build(
     world: World, out: Path, packed: Path, index: Index, initial: Initial | None, model: ModelConfig,
-    data: DataConfig, schedule: ScheduleConfig, run: RunConfig,
+    data: DataConfig, schedule: ScheduleConfig, run: RunConfig, is_new: bool,
 ) -> Training:
     next_sentence = is_pair_index(index) and data.next_sentence_weight > 0
     if initial is None:
         network = build_model(model, index.vocab_size, index.max_tokens, data.seed, next_sentence)
     else:
-        network = start_model(initial, index.vocab_size, data.seed, next_sentence)
+        network = start_model(initial, out, index.vocab_size, data.seed, next_sentence, is_new)
     network.checkpoint_activations = run.checkpoint_activations
     network = network.to(world.device)
     precision = precision_of(run, world.device)
@@ -193,10 +189,13 @@ def _build(
         log.warning("attention goes under a mask: this torch has no flash attention by edges for %s here", precision)
     share = rank_share(data.global_batch, world.size)
     key = {
-        "model": to_table(network.config), "max_tokens": network.max_tokens, "precision": str(precision),
+        "model": to_table(network.config), "max_tokens": index.max_tokens, "precision": str(precision),
         "checkpoint_activations": run.checkpoint_activations, "ranks": world.size, "device": world.device_name,
     }
-    fits = partial(fits_on_gpu, network, world.device, fraction=data.masked_fraction, autocasting=autocasting)
+    fits = partial(
+        fits_on_gpu, network, world.device, max_tokens=index.max_tokens, fraction=data.masked_fraction,
+        autocasting=autocasting,
+    )
     rows = world.least(choose_micro_batch(data.micro_batch, share, world.device, fits, out, key))
     if world.is_first and data.micro_batch == "auto" and world.device.type == "cuda":
         remember(out, key, rows)
@@ -238,7 +237,7 @@ def pretrain(
         packed, format = stage(packed, format, stage_to)
     folder = choose_index(packed, format)
     train, validation = _open(folder, data)
-    initial = _initial(init, packed, train, model)
+    initial = initial_of(init, out, packed, train.vocab_size, train.max_tokens, model)
     tables = describe(packed, folder, train, initial, initial.model if initial else model, data, schedule, run)
     be_deterministic(run.deterministic)
     with join(run.device, run.patience) as world, open_run(out, packed, tables, world), stop_on_signals() as request:
@@ -247,7 +246,8 @@ def pretrain(
         if first >= schedule.max_steps:
             log.info("%s: finished at step %d; nothing to do", out, first)
             return out
-        training = _build(world, out, packed, train, initial, model, data, schedule, run)
+        training = _build(world, out, packed, train, initial, model, data, schedule, run, is_new=not first)
+        del initial  # the model has its weights
         if first:
             _resume(training, step_folder(out, first))
         if world.device.type == "cuda":

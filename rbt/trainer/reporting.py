@@ -66,9 +66,9 @@ def memory_bytes(device: torch.device) -> int:
 
 def flops_per_token(training: Training) -> float:
     """FLOP a token of a run: see `flops`."""
-    model = training.model
+    model, rows = training.model, training.rounding.max_tokens  # of a row: the model may have more positions
     predicted = training.data.masked_fraction
-    return training_flops_per_token(model.config.shape, model.max_tokens, model.vocab_size, predicted)
+    return training_flops_per_token(model.config.shape, rows, model.vocab_size, predicted)
 
 
 def device_peak(training: Training) -> float | None:
@@ -83,8 +83,8 @@ def describe_flops(training: Training) -> str:
     peak = device_peak(training)
     words = (
         f"{flops_per_token(training):.4g} FLOP a token = 6 N + 12 L H T + 6 f (H^2 + V H), N = L (4 H^2 + 2 H F): "
-        f"L {shape.layers}, H {shape.hidden}, F {shape.feed_forward}, T {model.max_tokens}, V {model.vocab_size}, "
-        f"f {training.data.masked_fraction:g}"
+        f"L {shape.layers}, H {shape.hidden}, F {shape.feed_forward}, T {training.rounding.max_tokens}, "
+        f"V {model.vocab_size}, f {training.data.masked_fraction:g}"
     )
     return f"{words}; peak {peak:.4g} FLOP/s a GPU" if peak else words
 

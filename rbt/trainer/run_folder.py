@@ -52,7 +52,7 @@ def describe(
     sections = {"model": model, "data": data, "schedule": schedule, "run": run}
     tables = {**{name: to_table(section) for name, section in sections.items()}, "packed": identity}
     if initial is not None:
-        tables["init"] = {"weights": initial.weights, "max_tokens": initial.max_tokens}
+        tables["init"] = initial.table()
     return tables
 
 

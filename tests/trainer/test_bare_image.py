@@ -27,7 +27,7 @@ from rbt.trainer import export, fill_mask, pretrain
 code = pretrain.main(sys.argv[1:])
 export.export(Path("run"), Path("model"), replace=False)
 fill_mask.predict_masks(Path("model"), [0, 260, 2], 3)
-sys.exit(code)
+sys.exit(code or pretrain.main([*sys.argv[1:], "--out", "again", "--init", "model"]))
 """
 TRACING = """
 import sys
@@ -70,6 +70,7 @@ def test_pretraining_export_and_predictions_need_no_other_package(
     assert (tmp_path / "run" / "checkpoints" / "step-00000002" / "manifest.json").is_file()
     assert (tmp_path / "model" / "config.json").is_file()
     assert (tmp_path / "fast" / "tokens" / "manifest.json").is_file()
+    assert "[init]" in (tmp_path / "again" / "config.toml").read_text()
 
 
 def test_tracing_needs_no_torch() -> None:

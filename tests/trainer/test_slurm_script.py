@@ -87,8 +87,10 @@ class Cluster:
         """Run the script as SLURM does; its output goes to a file."""
         environment = {
             **os.environ, "SLURM_JOB_ID": JOB, "SLURM_JOB_NUM_NODES": str(nodes), "SLURM_GPUS_ON_NODE": str(gpus),
-            "OMP_NUM_THREADS": "1", "TMPDIR": str(self.folder), **({"SLURM_RESTART_COUNT": str(restarts)} if restarts else {}),
+            "OMP_NUM_THREADS": "1", "TMPDIR": str(self.folder),
         }
+        if restarts:
+            environment["SLURM_RESTART_COUNT"] = str(restarts)
         with (self.folder / "log").open("ab") as log:
             job = subprocess.Popen(
                 ["bash", str(self.folder / "job.sh")], env=environment, stdout=log, stderr=log, start_new_session=True

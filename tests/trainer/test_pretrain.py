@@ -42,10 +42,12 @@ RUN = RunConfig(log_every=2, checkpoint_every=5, validate_every=7, keep_checkpoi
 
 def train(
     packed: Path, out: Path, *, format: str = "doc-sentences", model: ModelConfig = MODEL, data: DataConfig = DATA,
-    schedule: ScheduleConfig = SCHEDULE, **run: Any,
+    schedule: ScheduleConfig = SCHEDULE, stage_to: Path | None = None, **run: Any,
 ) -> Path:
     """One invocation."""
-    return pretrain(packed, format, out, model, data, schedule, dataclasses.replace(RUN, **run))
+    return pretrain(
+        packed, format, out, model, data, schedule, dataclasses.replace(RUN, **run), stage_to=stage_to
+    )
 
 
 def records(out: Path) -> list[dict[str, Any]]:
@@ -162,19 +164,20 @@ def test_v42_another_micro_batch_gives_the_same_losses_without_dropout(packed: P
         assert row == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_ends_a_run_after_its_step_and_the_run_goes_on(
-    packed: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packed: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal_number: signal.Signals
 ) -> None:
     def step(self: Training, number: int, *rest: Any) -> Any:
         if number == 6:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal_number)
         return original(self, number, *rest)
 
-    original, before = Training.step, signal.getsignal(signal.SIGTERM)
+    original, before = Training.step, signal.getsignal(signal_number)
     with monkeypatch.context() as patch:
         patch.setattr(Training, "step", step)
         train(packed, tmp_path / "run")
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal_number) == before
     assert step_of(latest_checkpoint(tmp_path / "run") or Path("step-0")) == 7
     train(packed, tmp_path / "run")
     assert tensors(tmp_path / "run") == tensors(straight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -11,21 +12,36 @@ from rbt.config import Recipe
 from rbt.errors import ConfigError
 
 
-@click.command(epilog="Example: torchrun --nproc-per-node 8 -m rbt pretrain --set run.stop_after=1000")
+@click.command(epilog="Example: rbt pretrain --gpus 8 --set run.stop_after=1000")
 @click.option("--packed", type=FOLDER, default="packed", show_default=True, help="Folder of tokens and indices.")
 @click.option("--format", "format_name", help="Index to train on: a format or a folder's name [default: the recipe's].")
 @click.option("--out", type=FOLDER, default="run", show_default=True, help="Folder of the run.")
+@click.option("--init", type=FOLDER, help="Folder of a model to start from, rbt's or Hugging Face's.")
+@click.option(
+    "--gpus", type=click.IntRange(0), default=0, show_default=True,
+    help="Processes to start on this machine, one a GPU; 0 = this one alone.",
+)
+@click.option("--stage-to", type=FOLDER, help="Copy the packed folder to this one first, on the node's own disk.")
 @common
-def pretrain(packed: Path, format_name: str | None, out: Path, recipe: Recipe, quiet: bool) -> None:
+def pretrain(
+    packed: Path, format_name: str | None, out: Path, init: Path | None, gpus: int, stage_to: Path | None,
+    recipe: Recipe, quiet: bool,
+) -> None:
     """Pretrain a RoBERTa on a packed corpus; continues a run that was stopped."""
     from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+    from rbt.trainer.launch import launch
+    from rbt.trainer.speaking import is_rank, saying_once
+
+    run = recipe.section("run", RunConfig)
+    if gpus and not is_rank():
+        click.get_current_context().exit(launch(gpus, run.device, "rbt", sys.argv[1:]))
     from rbt.trainer.pretrain import pretrain as train
 
-    train(
-        packed, format_name or recipe.sections["pack"].format, out,
-        recipe.section("model", ModelConfig), recipe.section("data", DataConfig),
-        recipe.section("schedule", ScheduleConfig), recipe.section("run", RunConfig),
-    )
+    with saying_once():
+        train(
+            packed, format_name or recipe.sections["pack"].format, out, recipe.section("model", ModelConfig),
+            recipe.section("data", DataConfig), recipe.section("schedule", ScheduleConfig), run, init, stage_to,
+        )
     say(quiet, *run_summary(out))
 
 

@@ -1,16 +1,15 @@
 """Ranks: one process alone, or the processes that torchrun starts.
 
-torchrun sets RANK, WORLD_SIZE and LOCAL_RANK; without them there is one rank and no process group. A rank that dies
-ends the job: torchrun ends the others, and a collective that waits too long raises.
+torchrun sets RANK, WORLD_SIZE and LOCAL_RANK; without them there is one rank and no process group. A rank that hangs or
+dies ends the job, and is named: see `heartbeat`.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
@@ -19,8 +18,10 @@ import torch
 from torch import distributed
 
 from rbt.errors import ConfigError
+from rbt.trainer.heartbeat import ALLOWANCE, Heartbeat, stop_file_says, watching
+from rbt.trainer.speaking import is_rank, local_rank
 
-PATIENCE = timedelta(minutes=15)  # of a collective: longer than a checkpoint takes, shorter than a night
+PATIENCE = 900  # seconds a rank waits for the others
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class World:
     size: int
     device: torch.device
     is_launched: bool  # by torchrun: there is a process group
+    heartbeat: Heartbeat | None = None
 
     @property
     def is_first(self) -> bool:
@@ -41,6 +43,7 @@ class World:
         """Sums over all ranks, in float64 (exact for integers below 2^53). Every rank must call it."""
         if not self.is_launched:
             return [float(value) for value in values]
+        self._meet()
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         distributed.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
@@ -49,6 +52,7 @@ class World:
         """The smallest value of all ranks."""
         if not self.is_launched:
             return value
+        self._meet()
         tensor = torch.tensor(value, dtype=torch.int64, device=self.device)
         distributed.all_reduce(tensor, distributed.ReduceOp.MIN)
         return int(tensor)
@@ -61,6 +65,19 @@ class World:
     def from_first(self, value: int) -> int:
         """Rank 0's value, on every rank; also a point that all ranks pass together."""
         return int(self.sum([value if self.is_first else 0])[0])
+
+    def _meet(self) -> None:
+        if self.heartbeat is not None:
+            self.heartbeat.mark()
+
+    def reach(self, step: int) -> None:
+        """Let the other ranks know which step this one is in."""
+        if self.heartbeat is not None:
+            self.heartbeat.reach(step)
+
+    def working(self, work: str) -> AbstractContextManager[None]:
+        """While this rank alone has work, the others wait longer for it."""
+        return nullcontext() if self.heartbeat is None else self.heartbeat.working(work)
 
 
 def choose_device(setting: str, local_rank: int) -> torch.device:
@@ -76,42 +93,61 @@ def choose_device(setting: str, local_rank: int) -> torch.device:
 
 
 @contextmanager
-def join(setting: str) -> Iterator[World]:
-    """Join the ranks that torchrun started, or be the only one; leave them at the end."""
-    is_launched = "RANK" in os.environ and "WORLD_SIZE" in os.environ
-    device = choose_device(setting, int(os.environ.get("LOCAL_RANK", "0")) if is_launched else 0)
+def join(setting: str, patience: float = PATIENCE) -> Iterator[World]:
+    """Join the ranks that torchrun started, or be the only one; leave them at the end.
+
+    A rank that is missing for `patience` seconds ends the job with a line that names it. Raises RbtError for one that
+    is gone.
+    """
+    device = choose_device(setting, local_rank())
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if not is_launched:
+    if not is_rank():
         yield World(0, 1, device, False)
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
-    try:
-        yield World(distributed.get_rank(), distributed.get_world_size(), device, True)
-        distributed.barrier()  # gloo aborts in a rank whose peer has already left
-    finally:
-        distributed.destroy_process_group()
+    timeout = timedelta(seconds=(ALLOWANCE + 1) * patience)  # the watch over the others is the first to speak
+    store, rank, size = next(distributed.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+    with watching(rank, size, patience) as heartbeat:
+        heartbeat.mark()
+        try:
+            distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+            yield World(rank, size, device, True, heartbeat)
+            heartbeat.mark()
+            distributed.barrier()  # gloo aborts in a rank whose peer has already left
+        except RuntimeError as error:
+            if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+                raise
+            heartbeat.explain(error)
+        finally:
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT has asked this process to end after the step it is in."""
+    """Whether a signal, or the launcher's file, has asked this process to end after the step it is in."""
 
     def __init__(self) -> None:
-        self.is_asked = False
+        self._is_asked = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Once asked, always asked."""
+        self._is_asked = self._is_asked or stop_file_says("")
+        return self._is_asked
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.is_asked = True
+        self._is_asked = True
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM and SIGINT into a request; the handlers before are restored at the end."""
+    """Turn SIGTERM, SIGINT and SIGUSR1 into a request; the handlers before are restored at the end."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request
         return
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     before = [signal.signal(number, request._ask) for number in numbers]
     try:
         yield request

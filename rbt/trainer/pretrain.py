@@ -2,8 +2,8 @@
 
     index ──order──> rows of the step ──read ahead──> micro-batches ──mask──> loss ──> update ──> metrics, checkpoint
 
-A run goes on from its newest whole checkpoint, bit for bit as if it had not stopped (on one grid and a CPU). SIGTERM
-and SIGINT end it after the step it is in, with a checkpoint.
+A run goes on from its newest whole checkpoint, bit for bit as if it had not stopped (on one grid and a CPU). SIGTERM,
+SIGINT and SIGUSR1 end it after the step it is in, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -33,16 +33,20 @@ from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfi
 from rbt.trainer.distributed import StopRequest, World, join, stop_on_signals
 from rbt.trainer.initial import Initial, load_initial, start_model
 from rbt.trainer.inputs import Inputs, make_inputs, rounding_for
+from rbt.trainer.launch import launch
 from rbt.trainer.masking import MAX_TOKENS, masking_rule
 from rbt.trainer.micro_batch import choose_micro_batch, fits_on_gpu, remember
 from rbt.trainer.model import build_model
 from rbt.trainer.optim import build_optimizer, check_schedule
 from rbt.trainer.reporting import Pace, describe_flops, perplexity, skip_record, step_record, validation_record
 from rbt.trainer.run_folder import METRICS, Metrics, Tables, describe, open_run
+from rbt.trainer.speaking import is_rank, saying_once
 from rbt.trainer.stability import LossScale, Watch
+from rbt.trainer.staging import stage
 from rbt.trainer.training import StepResult, Training, autocast, precision_of, wrap
 
 log = logging.getLogger(__name__)
+MODULE = "rbt.trainer.pretrain"
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class Session:
         training = self.training
         if not training.world.is_first:
             return
+        with training.world.working("saving a checkpoint"):
+            self._save(step, validation_loss)
+
+    def _save(self, step: int, validation_loss: float | None) -> None:
+        training = self.training
         state = {
             "step": step, "position": self.position(step), "global_batch": training.data.global_batch,
             "epoch": self.position(step) // self.train.num_rows,
@@ -127,6 +136,7 @@ def _train(session: Session, first: int, last: int, request: StopRequest, steps:
     total, shown = training.schedule.max_steps, training.world.is_first
     with progress("pretrain", total, "step", initial=first, shown=shown) as bar:
         for step in range(first + 1, last + 1):
+            training.world.reach(step)
             pace.start()
             batches = next(steps)
             pace.loaded()
@@ -215,21 +225,23 @@ def _last_step(first: int, schedule: ScheduleConfig, run: RunConfig) -> int:
 
 def pretrain(
     packed: Path, format: str, out: Path, model: ModelConfig, data: DataConfig, schedule: ScheduleConfig,
-    run: RunConfig, init: Path | None = None,
+    run: RunConfig, init: Path | None = None, stage_to: Path | None = None,
 ) -> Path:
     """Train, or go on training, the run in `out`; return `out`. Under torchrun every rank calls it.
 
-    `format` chooses the index of `packed` (see `choose_index`); `init` is the folder of a model to start from. Raises
-    ConfigError, ArtefactError where `out` holds another run or an input is damaged, RbtError where the disk is full
-    or the losses are not to be trusted.
+    `format` chooses the index of `packed` (see `choose_index`); `init` is the folder of a model to start from;
+    `packed` is copied to `stage_to` first, once per node. Raises ConfigError, ArtefactError where `out` holds another
+    run or an input is damaged, RbtError where the disk is full, a rank is gone, or the losses are not to be trusted.
     """
     check_schedule(schedule)
+    if stage_to is not None:
+        packed, format = stage(packed, format, stage_to)
     folder = choose_index(packed, format)
     train, validation = _open(folder, data)
     initial = _initial(init, packed, train, model)
     tables = describe(packed, folder, train, initial, initial.model if initial else model, data, schedule, run)
     torch.use_deterministic_algorithms(run.deterministic, warn_only=True)
-    with join(run.device) as world, open_run(out, packed, tables, world), stop_on_signals() as request:
+    with join(run.device, run.patience) as world, open_run(out, packed, tables, world), stop_on_signals() as request:
         newest = latest_checkpoint(out)
         first = world.from_first(step_of(newest) if newest else 0)
         if first >= schedule.max_steps:
@@ -247,7 +259,8 @@ def pretrain(
                 _train(session, first, last, request, steps)
         finally:
             session.metrics.close()
-            saver.wait()
+            with world.working("saving a checkpoint"):
+                saver.wait()
     return out
 
 
@@ -264,6 +277,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--format", default="", help="format of the index, or its folder's name")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run in it is resumed")
     parser.add_argument("--init", type=Path, help="folder of a model to start from")
+    parser.add_argument("--stage-to", type=Path, metavar="DIR", help="copy the packed folder here first, once per node")
+    parser.add_argument("--gpus", type=int, default=0, help="processes to start on this machine; 0: this one alone")
     parser.add_argument("--recipe", help="recipe file or the name of a shipped recipe")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE")
     return parser.parse_args(arguments)
@@ -275,11 +290,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         recipe = load_recipe(options.recipe, options.settings)
-        pretrain(
-            options.packed, options.format, options.out,
-            recipe.section("model", ModelConfig), recipe.section("data", DataConfig),
-            recipe.section("schedule", ScheduleConfig), recipe.section("run", RunConfig), options.init,
-        )
+        run = recipe.section("run", RunConfig)
+        if options.gpus > 0 and not is_rank():
+            return launch(options.gpus, run.device, MODULE, sys.argv[1:] if arguments is None else arguments)
+        with saying_once():
+            pretrain(
+                options.packed, options.format, options.out, recipe.section("model", ModelConfig),
+                recipe.section("data", DataConfig), recipe.section("schedule", ScheduleConfig), run, options.init,
+                options.stage_to,
+            )
     except (RbtError, OSError) as error:  # a full disk, a missing permission: the system's words name the file
         sys.stderr.write(f"Error: {error}\n")
         return 2

@@ -60,7 +60,7 @@ def test_pretraining_export_and_predictions_need_no_other_package(
         part for name, table in tables.items() for key, value in table.items()
         for part in ("--set", f"{name}.{key}={json.dumps(value)}")
     ]
-    arguments = ["--packed", str(packed), "--format", "full-sentences", "--out", "run", *settings]
+    arguments = ["--packed", str(packed), "--format", "full-sentences", "--out", "run", "--stage-to", "fast", *settings]
     path = os.pathsep.join([str(bare_packages), str(Path(rbt.__file__).parent.parent)])
     done = subprocess.run(
         [sys.executable, "-S", "-c", PROGRAM, *arguments], env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path,
@@ -69,6 +69,7 @@ def test_pretraining_export_and_predictions_need_no_other_package(
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "checkpoints" / "step-00000002" / "manifest.json").is_file()
     assert (tmp_path / "model" / "config.json").is_file()
+    assert (tmp_path / "fast" / "tokens" / "manifest.json").is_file()
 
 
 def test_tracing_needs_no_torch() -> None:

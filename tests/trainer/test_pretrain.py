@@ -42,10 +42,12 @@ RUN = RunConfig(log_every=2, checkpoint_every=5, validate_every=7, keep_checkpoi
 
 def train(
     packed: Path, out: Path, *, format: str = "doc-sentences", model: ModelConfig = MODEL, data: DataConfig = DATA,
-    schedule: ScheduleConfig = SCHEDULE, **run: Any,
+    schedule: ScheduleConfig = SCHEDULE, stage_to: Path | None = None, **run: Any,
 ) -> Path:
     """One invocation."""
-    return pretrain(packed, format, out, model, data, schedule, dataclasses.replace(RUN, **run))
+    return pretrain(
+        packed, format, out, model, data, schedule, dataclasses.replace(RUN, **run), stage_to=stage_to
+    )
 
 
 def records(out: Path) -> list[dict[str, Any]]:

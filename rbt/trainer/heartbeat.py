@@ -1,0 +1,254 @@
+"""Who is missing: every rank gives signs of life, and one that waits in vain for the others names those it misses.
+
+    training thread ──mark, where all ranks meet──> Sign of this rank ──watch thread──> store, under the rank's number
+    watch thread of a rank that waits too long ──signs of all──> one line that names who is missing ──> the end
+
+Marks count the meetings, so that who waits at one has more of them than those it waits for. Missing is a rank that has
+fewer, or whose signs have ceased (stopped, killed, or cut off), when the patience has run out. Work that one rank has
+alone, and what takes all of them long, has ALLOWANCE times the patience: a checkpoint on a slow disk is no hang, nor is
+a compilation. The training thread writes to the process alone, so that marks cost it nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from torch.distributed import DistError
+
+from rbt.errors import RbtError
+from rbt.trainer.speaking import EXIT_CODE, TURN_SECONDS, Store, connect, end_process
+
+log = logging.getLogger(__name__)
+ALLOWANCE = 4  # times the patience: for work of one rank alone, for what takes all long, and until all have joined
+BEATS = 8  # signs of life within the patience, at least
+LONGEST_BEAT = 2.0  # seconds
+SILENT_BEATS = 4  # signs left out, after which a rank counts as stopped or dead
+STOP_FILE = "RBT_STOP_FILE"  # environment: a file that the launcher writes to end its ranks; see `launch`
+NOW = "now"  # in that file: without a checkpoint
+LEFT = "left"
+CURE = "see what that process says and how its machine is; start again to go on from the newest checkpoint"
+
+
+@dataclass
+class Sign:
+    """What a rank lets the others know."""
+
+    host: str
+    pid: int
+    step: int = 0  # the training step that it is in
+    marks: int = 0  # meetings of all ranks that it has come to
+    beats: int = 0  # signs given
+    idle: float = 0.0  # seconds since the last mark, or since work began or ended
+    work: str = ""  # what it does alone
+
+
+@dataclass
+class _Seen:
+    sign: Sign
+    since: float  # when this beat was first seen
+
+
+class Heartbeat:
+    """The signs of this rank, and its watch over the others."""
+
+    def __init__(
+        self, store: Store, rank: int, size: int, patience: float,
+        end: Callable[[str], None] = end_process, clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`patience` in seconds; `end` is called with the line that names the missing ranks, in the watch thread."""
+        self._clock = clock
+        self._store, self._rank, self._size, self._patience, self._end = store, rank, size, patience, end
+        self._beat_seconds = min(LONGEST_BEAT, patience / BEATS)
+        self._sign = Sign(socket.gethostname(), os.getpid())
+        self._moved = self._clock()
+        self._seen: dict[int, _Seen] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
+
+    def mark(self) -> None:
+        """This rank has come to a point where all ranks meet."""
+        self._sign.marks += 1
+        self._moved = self._clock()
+
+    def reach(self, step: int) -> None:
+        """This rank is in this training step."""
+        self._sign.step = step
+
+    @contextmanager
+    def working(self, work: str) -> Iterator[None]:
+        """This rank has work of its own, for which the others wait longer."""
+        self._sign.work, self._moved = work, self._clock()
+        try:
+            yield
+        finally:
+            self._sign.work, self._moved = "", self._clock()
+
+    def start(self) -> None:
+        """Give signs, and watch."""
+        self.beat()
+        self._thread.start()
+
+    def stop(self, *, failed: bool) -> None:
+        """No more of it. `failed`: this rank has an error of its own, which it will report itself."""
+        self._stopped.set()
+        self._thread.join(LONGEST_BEAT)
+        if failed:
+            self._sign.work = LEFT
+            try:
+                self.beat()
+            except DistError:  # nobody is left to know
+                log.debug("the store of the ranks is gone")
+
+    def explain(self, error: RuntimeError) -> NoReturn:
+        """After a meeting that failed: raise RbtError naming the ranks that are gone, or `error` where none is.
+
+        Ends this process without a word where a rank left with an error of its own, which it reports itself.
+        """
+        end = self._clock() + (SILENT_BEATS + 2) * self._beat_seconds
+        with _undisturbed():
+            while self._clock() < end:
+                try:
+                    seen = self._look()
+                except DistError:  # the store went with the rank that kept it
+                    break
+                others = [(rank, found) for rank, found in enumerate(seen) if found and rank != self._rank]
+                if any(_has_left(found) for _, found in others):
+                    time.sleep(TURN_SECONDS)
+                    raise SystemExit(EXIT_CODE) from error
+                if gone := [rank for rank, found in others if self._is_silent(found)]:
+                    raise self._error("", gone, seen) from error
+                time.sleep(self._beat_seconds / 2)
+        raise error
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        self._sign.beats += 1
+        self._sign.idle = self._clock() - self._moved
+        self._store.set(str(self._rank), json.dumps(vars(self._sign)))
+
+    def _look(self) -> list[_Seen | None]:
+        """The newest sign of each rank; None of one that has not joined."""
+        now = self._clock()
+        for rank in range(self._size):
+            if self._store.check([str(rank)]):
+                sign = Sign(**json.loads(self._store.get(str(rank))))
+                before = self._seen.get(rank)
+                if before is None or before.sign.beats != sign.beats:
+                    self._seen[rank] = _Seen(sign, now)
+        return [self._seen.get(rank) for rank in range(self._size)]
+
+    def _is_silent(self, seen: _Seen) -> bool:
+        return self._clock() - seen.since > SILENT_BEATS * self._beat_seconds
+
+    def _is_missing(self, seen: _Seen | None, waited: float) -> bool:
+        """Whether the patience with a rank has run out, where this one has waited so long."""
+        if seen is None:
+            return waited > ALLOWANCE * self._patience
+        if self._is_silent(seen) or _has_left(seen):
+            return True
+        limit = self._patience * (ALLOWANCE if seen.sign.work else 1)
+        return seen.sign.marks < self._sign.marks and seen.sign.idle > limit
+
+    def complaint(self, waited: float) -> str:
+        """The line that names whom this rank has waited for in vain, "" where nobody is missing."""
+        seen = self._look()
+        if waited < self._patience or self._sign.work:
+            return ""
+        missing = [rank for rank, found in enumerate(seen) if self._is_missing(found, waited)]
+        if missing:
+            return str(self._error(f" within {waited:.0f} s", missing, seen))
+        if waited > ALLOWANCE * self._patience:
+            return str(self._error(f" within {waited:.0f} s", range(self._size), seen))
+        return ""
+
+    def _error(self, when: str, ranks: Sequence[int], seen: Sequence[_Seen | None]) -> RbtError:
+        found = ", ".join(self._describe(rank, seen[rank]) for rank in ranks)
+        expected = f"expected all {self._size} ranks to finish step {self._sign.step}{when}"
+        return RbtError(expected, found=found, cure=CURE)
+
+    def _describe(self, rank: int, seen: _Seen | None) -> str:
+        if seen is None:
+            return f"rank {rank}, which has not joined"
+        sign = seen.sign
+        state = (
+            "which ended with an error" if _has_left(seen)
+            else f"without a sign of life for {self._clock() - seen.since:.0f} s" if self._is_silent(seen)
+            else f"{sign.work} for {sign.idle:.0f} s" if sign.work
+            else f"alive, but at the same point for {sign.idle:.0f} s"
+        )
+        return f"rank {rank} ({sign.host}, process {sign.pid}, in step {sign.step}) {state}"
+
+    def _watch(self) -> None:
+        try:
+            while not self._stopped.wait(self._beat_seconds):
+                self.beat()
+                if stop_file_says(NOW):
+                    os._exit(EXIT_CODE)
+                waited = self._clock() - self._moved
+                is_suspicious = waited > self._patience - (SILENT_BEATS + 1) * self._beat_seconds
+                if is_suspicious and (line := self.complaint(waited)):
+                    self._end(line)
+                    return
+        except DistError:
+            self._end_alone()
+
+    def _end_alone(self) -> None:
+        """The store is gone, and whoever started the ranks with it: end after this step, or when patience runs out."""
+        if self._stopped.wait(SILENT_BEATS * self._beat_seconds):
+            return  # this rank has ended too
+        log.error("rank %d: what started the ranks is gone; stopping after step %d", self._rank, self._sign.step)
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not self._stopped.wait(self._patience):
+            os._exit(EXIT_CODE)
+
+
+def _has_left(seen: _Seen) -> bool:
+    return seen.sign.work == LEFT
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let torchrun's SIGTERM, which comes as soon as a rank is gone, not end this one before it has said which."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def stop_file_says(words: str) -> bool:
+    """Whether the launcher's file is there and holds these words ("" for any)."""
+    path = os.environ.get(STOP_FILE)
+    if path is None:
+        return False
+    try:
+        return words in Path(path).read_text("utf-8")
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def watching(rank: int, size: int, patience: float) -> Iterator[Heartbeat]:
+    """Give signs of life, and watch the other ranks, in a thread."""
+    heartbeat = Heartbeat(connect(), rank, size, patience)
+    heartbeat.start()
+    failed = True
+    try:
+        yield heartbeat
+        failed = False
+    finally:
+        heartbeat.stop(failed=failed)

@@ -43,7 +43,7 @@ from rbt.trainer.run_folder import METRICS, Metrics, Tables, describe, open_run
 from rbt.trainer.speaking import is_rank, saying_once
 from rbt.trainer.stability import LossScale, Watch
 from rbt.trainer.staging import stage
-from rbt.trainer.training import StepResult, Training, autocast, precision_of, wrap
+from rbt.trainer.training import StepResult, Training, autocast, be_deterministic, precision_of, wrap
 
 log = logging.getLogger(__name__)
 MODULE = "rbt.trainer.pretrain"
@@ -240,7 +240,7 @@ def pretrain(
     train, validation = _open(folder, data)
     initial = _initial(init, packed, train, model)
     tables = describe(packed, folder, train, initial, initial.model if initial else model, data, schedule, run)
-    torch.use_deterministic_algorithms(run.deterministic, warn_only=True)
+    be_deterministic(run.deterministic)
     with join(run.device, run.patience) as world, open_run(out, packed, tables, world), stop_on_signals() as request:
         newest = latest_checkpoint(out)
         first = world.from_first(step_of(newest) if newest else 0)
@@ -250,7 +250,8 @@ def pretrain(
         training = _build(world, out, packed, train, initial, model, data, schedule, run)
         if first:
             _resume(training, step_folder(out, first))
-        log.info("%s", describe_flops(training))
+        if world.device.type == "cuda":
+            log.info("%s", describe_flops(training))
         saver = Saver(out, Keep(run.keep_checkpoints, run.keep_every, run.keep_best))
         session = Session(out, tables, training, train, validation, Metrics(out, first, world), saver)
         last = _last_step(first, schedule, run)

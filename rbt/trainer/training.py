@@ -11,6 +11,7 @@ the mean over all pairs, and is added.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -46,6 +47,13 @@ def wrap(model: Roberta, world: World, compiled: bool) -> nn.Module:
         return module
     devices = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def be_deterministic(asked: bool) -> None:
+    """Take kernels that give the same bits every time, where torch has them; it warns where it has none."""
+    if asked:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
+    torch.use_deterministic_algorithms(asked, warn_only=True)
 
 
 def precision_of(run: RunConfig, device: torch.device) -> torch.dtype:

@@ -29,7 +29,15 @@ from rbt.trainer.model import build_model
 from rbt.trainer.optim import build_optimizer, learning_rate
 from rbt.trainer.order import rows_at, step_positions
 from rbt.trainer.stability import LossScale, Watch
-from rbt.trainer.training import OVERFLOW, Training, autocast, batch_losses, precision_of, seed_dropout
+from rbt.trainer.training import (
+    OVERFLOW,
+    Training,
+    autocast,
+    batch_losses,
+    be_deterministic,
+    precision_of,
+    seed_dropout,
+)
 
 from .conftest import VOCAB
 
@@ -328,3 +336,12 @@ def test_segment_edges_for_flash_attention_are_padded_with_segments_of_no_token(
     assert lengths[: len(blocks)].tolist() == blocks.tolist()
     assert lengths.min() >= 0 and lengths.max() <= inputs.layout.longest == document_index.max_tokens
     assert edges[0] == 0 and edges[-1] == len(inputs.ids) and len(edges) & (len(edges) - 1) == 0
+
+
+def test_deterministic_kernels_are_taken_where_asked() -> None:
+    try:
+        be_deterministic(True)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        be_deterministic(False)
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -18,13 +18,13 @@ from rbt.ablation.report import Heading, Result, write_table
 from rbt.ablation.tables import Ablation, Plan, make_plans, used_settings
 from rbt.config import to_table
 from rbt.engine import Engine
-from rbt.errors import ArtefactError
+from rbt.errors import ArtefactError, RbtError
 from rbt.formats.blocks import index_folders, is_pair_index, open_index
 from rbt.formats.checkpoint import latest_checkpoint, step_of
 from rbt.manifest import fingerprint, load_manifest, read_json, to_json
 from rbt.packing.config import PackConfig
 from rbt.runs import CONFIG, read_run, read_settings
-from rbt.stage import exclusive
+from rbt.stage import WORK, exclusive
 from rbt.storage import write_text
 from rbt.trainer.config import DataConfig, RunConfig
 
@@ -42,6 +42,7 @@ class Job:
 
     plan: Plan
     folder: Path
+    is_known: bool  # the folder holds a run that does what is planned
 
     @property
     def last_step(self) -> int:
@@ -57,13 +58,13 @@ class Job:
 
 def ablate(
     ablation: Ablation, size: str, settings: Sequence[str], run: RunConfig, seeds: int, packed: Path, out: Path,
-    packer: Packer | None,
+    packer: Packer | None, gpus: int = 0,
 ) -> bool:
     """Train every row with `seeds` seeds, and write the table; whether all of it is there.
 
     `settings` are those of --set, `run` is [run] of the recipe. It ends early where a signal, or run.stop_after,
     stopped a run: the same call goes on. `packer` makes an index of `packed` where it is not there yet; without one
-    they must be there. Raises ArtefactError, ConfigError.
+    they must be there. `gpus` processes of this machine train a run; 0 = this one. Raises RbtError.
     """
     plans = make_plans(ablation, size, settings, run)
     with exclusive(out, "ablation"):
@@ -73,7 +74,8 @@ def ablate(
         results: list[Result] = []
         for job in jobs(plans, seeds, indices, out / RUNS):
             log.info("%s, %s: row %s, seed %d", ablation.name, size, job.plan.row.name, job.plan.data.seed)
-            train(job, packed, indices[job.plan.pack.format])
+            if not (job.is_known and job.is_finished):
+                train(job, packed, indices[job.plan.pack.format], gpus, out / WORK)
             if not job.is_finished:
                 log.info("%s: stopped at step %d; the same command goes on", job.folder, job.last_step)
                 return False
@@ -87,11 +89,12 @@ def jobs(plans: Sequence[Plan], seeds: int, indices: Indices, runs: Path) -> Ite
     for number in range(seeds):
         for plan in plans:
             seeded = dataclasses.replace(plan, data=dataclasses.replace(plan.data, seed=plan.data.seed + number))
-            yield Job(seeded, find_run(seeded, indices[plan.pack.format], runs))
+            known = find_run(seeded, indices[plan.pack.format], runs)
+            yield Job(seeded, known or runs / f"{plan.row.name}-seed{seeded.data.seed}", known is not None)
 
 
-def find_run(plan: Plan, index: Path, runs: Path) -> Path:
-    """The run that does what is planned, whichever row of whichever table began it; else the folder to begin it in.
+def find_run(plan: Plan, index: Path, runs: Path) -> Path | None:
+    """The run that does what is planned, whichever row of whichever table began it; None where there is none.
 
     Tables share rows: `dynamic` of the first is `segment-pair` of the second.
     """
@@ -101,7 +104,7 @@ def find_run(plan: Plan, index: Path, runs: Path) -> Path:
         settings = read_settings(config)
         if all(settings.get(key) == value for key, value in planned.items()) and "init.weights" not in settings:
             return config.parent
-    return runs / f"{plan.row.name}-seed{plan.data.seed}"
+    return None
 
 
 def make_packer(corpus: Path, tokenizer: Path, packed: Path, engine: Engine) -> Packer:
@@ -165,12 +168,31 @@ def _warn_of_masks(plans: Sequence[Plan], indices: Indices) -> None:
             )
 
 
-def train(job: Job, packed: Path, index: Path) -> None:
-    """Begin a run, go on with it, or find it finished. The one place that calls the trainer."""
-    from rbt.trainer.pretrain import pretrain
+def train(job: Job, packed: Path, index: Path, gpus: int, work: Path) -> None:
+    """Begin a run, or go on with it: in this process, or in `gpus` others, which read the plan from a recipe in `work`.
 
+    The one place that calls the trainer.
+    """
     plan = job.plan
-    pretrain(packed, index.name, job.folder, plan.model, plan.data, plan.schedule, plan.run)
+    if not gpus:
+        from rbt.trainer.pretrain import pretrain
+
+        pretrain(packed, index.name, job.folder, plan.model, plan.data, plan.schedule, plan.run)
+        return
+    from rbt.trainer.launch import launch
+    from rbt.trainer.pretrain import MODULE
+    from rbt.trainer.run_folder import to_toml
+
+    recipe = work / f"{job.folder.name}.toml"
+    tables = {name: to_table(getattr(plan, name)) for name in ("model", "data", "schedule", "run")}
+    write_text(recipe, to_toml(tables))
+    options = {"--packed": packed, "--format": index.name, "--out": job.folder, "--recipe": recipe}
+    words = [str(word) for option in options.items() for word in option]
+    if code := launch(gpus, plan.run.device, MODULE, words):
+        raise RbtError(
+            f"expected {gpus} processes to train this run", path=job.folder, found=f"exit code {code}: see above",
+            cure="the same command goes on from its newest checkpoint",
+        )
 
 
 def measure(job: Job, data: DataConfig, packed: Path, indices: Indices, out: Path) -> Result:

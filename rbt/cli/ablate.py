@@ -46,11 +46,15 @@ def description() -> list[str]:
 @click.option("--packed", type=FOLDER, metavar="PACKED", help="Folder of tokens and indices [default: OUT/packed].")
 @click.option("--out", type=FOLDER, default="ablation", show_default=True, help="Folder of runs and the table.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each row.")
+@click.option(
+    "--gpus", type=click.IntRange(0), default=0, show_default=True,
+    help="Processes to start on this machine for each run, one a GPU; 0 = this one alone.",
+)
 @engine_options
 @common
 def ablate(
     table: str | None, is_list: bool, size: str, folder: Path | None, tokenizer: Path | None, packed: Path | None,
-    out: Path, seeds: int, engine: str, address: str, workers: int, recipe: Recipe, quiet: bool,
+    out: Path, seeds: int, gpus: int, engine: str, address: str, workers: int, recipe: Recipe, quiet: bool,
 ) -> None:
     """Run a table of the paper, and write it beside the paper's figures.
 
@@ -77,7 +81,7 @@ def ablate(
     if folder is not None and tokenizer is not None:
         packer = make_packer(folder, tokenizer, packed, make_engine(engine, workers, address, packed))
     run = recipe.section("run", RunConfig)
-    is_whole = run_ablation(ablation, size, recipe.settings, run, seeds, packed, out, packer)
+    is_whole = run_ablation(ablation, size, recipe.settings, run, seeds, packed, out, packer, gpus)
     page = out / f"{table}.md"
     if page.is_file():
         say(quiet, page.read_text("utf-8"))

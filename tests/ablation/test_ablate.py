@@ -380,6 +380,34 @@ def test_every_row_has_one_seed_before_any_has_two(formats: Path, tmp_path: Path
     assert found == [f"{row}-seed{seed}" for seed in (1, 2) for row in rows]
 
 
+@pytest.mark.slow
+def test_several_processes_train_what_one_does(inputs: Path, formats: Path, tmp_path: Path, steps: Steps) -> None:
+    """Without dropout, and stopped once on the way."""
+    more = ("--seeds", "1", "--packed", str(formats / "packed"), "--set", "model.dropout=0.0", "--set",
+            "model.attention_dropout=0.0")
+    must(ablate(inputs, tmp_path / "one", "table-1", *more))
+    del steps[:]
+    output = must(ablate(inputs, tmp_path / "two", "table-1", *more, "--gpus", "2", "--set", "run.stop_after=3"))
+    assert output.endswith("not all of it yet: the same command goes on\n")
+    must(ablate(inputs, tmp_path / "two", "table-1", *more, "--gpus", "2"))
+    assert steps == []
+    expected, found = (
+        [row["runs"][0] for row in json.loads((tmp_path / out / "table-1.json").read_text())["rows"]]
+        for out in ("one", "two")
+    )
+    for run, other in zip(found, expected, strict=True):
+        assert run["losses"] == pytest.approx(other["losses"], rel=1e-3)
+        assert run["steps"] == 4
+
+
+@pytest.mark.slow
+def test_a_run_that_several_processes_cannot_train_is_one_line(inputs: Path, formats: Path, tmp_path: Path) -> None:
+    more = ("--seeds", "1", "--packed", str(formats / "packed"), "--gpus", "2", "--set", "data.global_batch=3")
+    result = ablate(inputs, tmp_path / "out", "table-1", *more)
+    assert result.exit_code == 2
+    assert "static-seed1: expected 2 processes to train this run; found exit code 2" in result.output.splitlines()[-1]
+
+
 @pytest.mark.parametrize(("values", "shown"), [([2.0], "2.00"), ([3.0, 1.0, 2.5], "2.50 [1.00, 3.00]")])
 def test_a_number_over_seeds_is_a_median_and_a_range(values: list[float], shown: str) -> None:
     assert Spread.of(values).show(".2f") == shown

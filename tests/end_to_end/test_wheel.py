@@ -32,6 +32,7 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(tmp_path: Path) -> None:
     where = run(sys.executable, "-c", "import rbt; print(rbt.__file__)", cwd=tmp_path)
     assert where.startswith(str(tmp_path / "site"))
     rbt = (sys.executable, "-m", "rbt")
+    assert "table-3" in run(*rbt, "ablate", "--list", cwd=tmp_path)
     run(*rbt, "init", "project", "--recipe", "demo", cwd=tmp_path)
     project = tmp_path / "project"
     (project / "raw").symlink_to(ROOT / "examples" / "raw")

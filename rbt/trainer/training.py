@@ -35,6 +35,9 @@ from rbt.trainer.order import rows_at
 from rbt.trainer.stability import LossScale, Watch
 
 _DROPOUT = hash_text("dropout")
+# What gloo's threads hold of the last exchange needs Python's lock to go, and a module that shares gradients waits for
+# these threads when it goes, with the lock in its hand: so it stays as long as the process, or that might hang.
+_KEPT: list[nn.Module] = []
 OVERFLOW = "float16 overflowed; the scale of the loss is halved"
 
 
@@ -46,7 +49,9 @@ def wrap(model: Roberta, world: World, compiled: bool) -> nn.Module:
     if not world.is_launched:
         return module
     devices = [world.device] if world.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+    shared = DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+    _KEPT.append(shared)
+    return shared
 
 
 def be_deterministic(asked: bool) -> None:

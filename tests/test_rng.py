@@ -31,6 +31,8 @@ def test_hash_keys_equals_integer_arithmetic_and_broadcasts(keys: list[int]) -> 
         state = reference_mix64(((state + golden) & mask) ^ reference_mix64((key + golden) & mask))
     arrays = [np.asarray([key, key], dtype=np.uint64) for key in keys]
     assert hash_keys(*arrays).tolist() == [state, state]
+    assert hash_keys(keys[0], *arrays[1:]).tolist() in (state, [state, state])
+    assert int(hash_keys(*keys)) == state
 
 
 def test_the_order_and_the_number_of_keys_matter() -> None:

@@ -104,6 +104,22 @@ def test_v35_masks_of_an_index_equal_the_definition(full_index: Index, document_
         assert_equals_definition(batch, DataConfig(), BYTES)
 
 
+@pytest.mark.parametrize("bound", [None, 1 << 28, 1 << 32])
+def test_v35_masks_do_not_depend_on_what_is_sorted_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, bound: int | None
+) -> None:
+    """Also where too few hashes, or all, are below their bound, and where each group of blocks is small."""
+    monkeypatch.setattr("rbt.trainer.batch_masking.HASHES", 64)
+    if bound is not None:
+        monkeypatch.setattr(
+            "rbt.trainer.batch_masking._bounds", lambda counts, _: np.full(len(counts), bound, dtype=np.uint64)
+        )
+    generator = np.random.default_rng(7)
+    rows = [[random_block(generator, length) for length in lengths] for lengths in ([90, 3], [2], [40, 41, 7])]
+    for words in (False, True):
+        assert_equals_definition(batch_of(rows), DataConfig(whole_words=words))
+
+
 def test_v35_every_epoch_has_a_new_mask_and_replay_the_same() -> None:
     block = random_block(np.random.default_rng(1), 200)
     rule = masking_rule(DataConfig(), VOCAB)

@@ -5,6 +5,7 @@
     tokenizer.py  rbt bpe train, count      token_stats.py rbt bpe stats
     packing.py    rbt pack                  views.py      rbt pack --explain, rbt pack stats
     trace.py      rbt trace                 training.py   rbt pretrain, export, fill-mask
+    runs.py       rbt runs compare          ablate.py     rbt ablate
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import click
 
 from rbt import __version__
+from rbt.cli.ablate import ablate
 from rbt.cli.corpus import corpus
 from rbt.cli.duplicates import curve, duplicates
 from rbt.cli.options import CONTEXT, RbtGroup
 from rbt.cli.packing import pack
 from rbt.cli.project import init, verify
+from rbt.cli.runs import runs
 from rbt.cli.token_stats import stats as token_stats
 from rbt.cli.tokenizer import bpe
 from rbt.cli.trace import trace
@@ -43,5 +46,6 @@ for command in (duplicates, curve):
     corpus.add_command(command)
 bpe.add_command(token_stats)
 pack.add_command(stats)
-for command in (init, corpus, bpe, pack, pretrain, trace, export, fill_mask, verify):  # in the order of the work
+# in the order of the work
+for command in (init, corpus, bpe, pack, pretrain, runs, trace, ablate, export, fill_mask, verify):
     main.add_command(command)

@@ -40,6 +40,8 @@ OVERFLOW = "float16 overflowed; the scale of the loss is halved"
 
 def wrap(model: Roberta, world: World, compiled: bool) -> nn.Module:
     """The module to call: compiled if asked, and summing gradients over ranks where there are several."""
+    if compiled:
+        torch.compiler.reset()  # a process that trains one run behind the other would come to the limit of recompiling
     module: nn.Module = torch.compile(model) if compiled else model  # type: ignore[assignment]
     if not world.is_launched:
         return module

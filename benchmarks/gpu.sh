@@ -53,8 +53,8 @@ from pathlib import Path
 from generated_rows import write_packed
 print(write_packed(Path('$PACKED'), 5_000_000))"
     fi
-    measured "base" 140 --size base --micro-batch 128 --steps 12 --only rbt --only "Trainer, run_mlm's rows"
-    measured "large" 140 --size large --micro-batch 64 --steps 12 --only rbt --only "Trainer, run_mlm's rows"
+    measured "base" 165 --size base --micro-batch 128 --steps 12 --only rbt --only "Trainer, run_mlm's rows"
+    measured "large" 165 --size large --micro-batch 64 --steps 12 --only rbt --only "Trainer, run_mlm's rows"
     part "tests" 100 "$PYTHON" -m pytest -q -x -p no:cacheprovider -W ignore tests/trainer/test_gpu.py \
         tests/trainer/test_model.py -k "gpu or edges"
     measured "base, other micro-batches" 120 --size base --micro-batch 64 --micro-batch 256 --steps 12 --only rbt

@@ -15,8 +15,8 @@ Of a step: what one core spends on the batches of a training step on one GPU, at
 finds its rows in memory, as lists; it masks by coin flips, and pads.
 
 `--cold-gigabytes N` writes a token store of that size, asks the system to forget it, and reads random rows from the
-disk, with and without telling it of them a step ahead. That needs a disk with so much room, and shows something only
-where the system does forget.
+disk, with and without telling it of a step's rows before the step. That needs a disk with so much room, and shows
+something only where the system does forget.
 """
 
 from __future__ import annotations

@@ -218,7 +218,13 @@ def token_text(folder: Path, id: int) -> str:
     return text
 
 
-@lru_cache(maxsize=4)
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of a folder as it is, special tokens and all. Raises ArtefactError where there is none."""
-    return Tokenizer.from_str(json.dumps(read_json(folder / "tokenizer.json")))
+    path = (folder / "tokenizer.json").resolve()
+    return _tokenizer_in(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=4)
+def _tokenizer_in(path: Path, changed: int) -> Tokenizer:
+    """The tokenizer in a file that was changed last at `changed`."""
+    return Tokenizer.from_str(json.dumps(read_json(path)))

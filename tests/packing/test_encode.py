@@ -19,7 +19,7 @@ from rbt.errors import ArtefactError
 from rbt.formats.tokenizer import byte_symbols, read_model, read_vocab, spell, token_lengths, unspell, write_tokenizer
 from rbt.formats.tokens import token_dtype
 from rbt.packing import encode as encode_module
-from rbt.packing.encode import Encoded, Encoder, encode_with_specials, token_text
+from rbt.packing.encode import Encoded, Encoder, encode_with_specials, load_tokenizer, token_text
 from rbt.packing.merge_ids import IDS, SCRATCH_ROWS, SHORT_WORD, _merge_long, _merge_short
 from rbt.packing.pair_queue import find
 from rbt.packing.pretokenize import split_words
@@ -257,3 +257,18 @@ def test_a_prompt_is_encoded_with_special_tokens(folder: Path) -> None:
     assert (ids[0], ids[-2], ids[-1]) == (0, mask, 2)
     assert token_text(folder, mask) == "<mask>"
     assert token_text(folder, read_vocab(folder)["Ġ"]) == " "
+
+
+def test_another_tokenizer_in_a_folder_of_the_same_name_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths mean something else elsewhere, and files are replaced."""
+    found = []
+    for name, merges in (("a", []), ("b", [("Ġ", "a")])):
+        (tmp_path / name / "tokenizer").mkdir(parents=True)
+        write_tokenizer(tmp_path / name / "tokenizer", merges)
+        monkeypatch.chdir(tmp_path / name)
+        found.append(load_tokenizer(Path("tokenizer")).get_vocab_size())
+    write_tokenizer(tmp_path / "b" / "tokenizer", [("Ġ", "a"), ("Ġa", "b")])
+    found.append(load_tokenizer(Path("tokenizer")).get_vocab_size())
+    assert found == [261, 262, 263]

@@ -13,6 +13,7 @@ settings.register_profile("rbt", max_examples=25, deadline=None, derandomize=Tru
 settings.load_profile("rbt")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process runs all tests of a file, and of a folder that shares a cluster or a pipeline."""
     for item in items:

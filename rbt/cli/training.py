@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rbt.cli.options import FOLDER, common, say
+from rbt.cli.options import FOLDER, common, override, say
 from rbt.config import Recipe
 from rbt.errors import ConfigError
 
@@ -23,11 +23,12 @@ CHECKPOINT_HELP = "Which one: the best is that of the lowest validation loss."
     "--gpus", type=click.IntRange(0), default=0, show_default=True,
     help="Processes to start on this machine, one a GPU; 0 = this one alone.",
 )
+@click.option("--deterministic", is_flag=True, help="Take kernels that give the same bits every time; slower.")
 @click.option("--stage-to", type=FOLDER, help="Copy the packed folder to this one first, on the node's own disk.")
 @common
 def pretrain(
-    packed: Path, format_name: str | None, out: Path, init: Path | None, gpus: int, stage_to: Path | None,
-    recipe: Recipe, quiet: bool,
+    packed: Path, format_name: str | None, out: Path, init: Path | None, gpus: int, deterministic: bool,
+    stage_to: Path | None, recipe: Recipe, quiet: bool,
 ) -> None:
     """Pretrain a RoBERTa on a packed corpus; continues a run that was stopped.
 
@@ -37,7 +38,7 @@ def pretrain(
     from rbt.trainer.launch import launch
     from rbt.trainer.speaking import is_rank, saying_once
 
-    run = recipe.section("run", RunConfig)
+    run = override(recipe, "run", deterministic=deterministic or None).section("run", RunConfig)
     if gpus and not is_rank():
         click.get_current_context().exit(launch(gpus, run.device, "rbt", sys.argv[1:]))
     from rbt.trainer.pretrain import pretrain as train

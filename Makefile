@@ -23,7 +23,7 @@ check: .venv/installed
 	$(BIN)/lint-imports
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

@@ -13,15 +13,6 @@ settings.register_profile("rbt", max_examples=25, deadline=None, derandomize=Tru
 settings.load_profile("rbt")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs all tests of a file, and of a folder that shares a cluster or a pipeline."""
-    for item in items:
-        folder = item.path.parent
-        shared = folder if folder.name in ("cluster", "end_to_end") else item.path
-        item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(ROOT))))
-
-
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real raw files, named by RBT_DATA or beside the checkout."""

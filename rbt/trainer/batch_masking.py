@@ -59,7 +59,7 @@ def _counted(is_one: Bool, edges: Int64) -> Int64:
 
 
 def _first_of_words(ids: Int64, maskable: Bool, edges: Int64, rule: MaskingRule) -> Bool:
-    """Which tokens begin a word: see `MaskingRule.begins_word`."""
+    """Which tokens begin a word: see `MaskingRule.begins_unit`."""
     assert rule.words is not None
     begins = np.ones(len(ids), dtype=bool)
     np.logical_or(~maskable[:-1], rule.words.ends_in_space[ids[:-1]], out=begins[1:])

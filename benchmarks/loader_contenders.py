@@ -19,13 +19,17 @@ FRACTION = 0.15
 Run = Callable[[Job, Clock], dict[str, Any]]
 
 
-def _batches(job: Job) -> Iterator[Any]:
-    """Batches as they are read, micro-batch by micro-batch."""
+def _steps(job: Job) -> Iterator[list[Any]]:
+    """The micro-batches of each step, as they are read."""
     from rbt.formats.blocks import open_index
     from rbt.trainer.batches import Grid, read_steps
 
     index = open_index(Path(job["packed"]) / job["index"], "train")
-    for step in read_steps(index, Grid(0, 1, job["micro_batch"]), 1, job["global_batch"], 0, job["steps"]):
+    yield from read_steps(index, Grid(0, 1, job["micro_batch"]), 1, job["global_batch"], 0, job["steps"])
+
+
+def _batches(job: Job) -> Iterator[Any]:
+    for step in _steps(job):
         yield from step
 
 
@@ -58,14 +62,15 @@ def order(job: Job, clock: Clock) -> dict[str, Any]:
 
 
 def advice(job: Job, clock: Clock) -> dict[str, Any]:
-    """Telling the system what will be read."""
-    from rbt.formats.blocks import open_index, will_read
+    """Looking rows up, and telling the system what will be read."""
+    from rbt.formats.block_stream import locate_rows, will_read
+    from rbt.formats.blocks import open_index
 
     index = open_index(Path(job["packed"]) / job["index"], "train")
     batches = list(_batches(job))
     with clock:
         for batch in batches:
-            will_read(index, batch.rows)
+            will_read(locate_rows(index, batch.rows))
     return {"tokens": sum(len(batch.ids) for batch in batches)}
 
 
@@ -84,12 +89,12 @@ def read(job: Job, clock: Clock) -> dict[str, Any]:
 
 def mask(job: Job, clock: Clock) -> dict[str, Any]:
     """Streams to masked streams."""
-    from rbt.trainer.batch_masking import mask_batch
+    from rbt.trainer.batch_masking import mask_batches
 
-    batches, rule = list(_batches(job)), _rule(job)
+    steps, rule = list(_steps(job)), _rule(job)
     with clock:
-        masked = [len(mask_batch(batch, rule).labels) for batch in batches]
-    tokens = sum(len(batch.ids) for batch in batches)
+        masked = [len(each.labels) for batches in steps for each in mask_batches(batches, rule)]
+    tokens = sum(len(batch.ids) for batches in steps for batch in batches)
     return {"tokens": tokens, "masked": sum(masked) / tokens}
 
 
@@ -108,13 +113,13 @@ def tensors(job: Job, clock: Clock) -> dict[str, Any]:
 
 def everything(job: Job, clock: Clock) -> dict[str, Any]:
     """All of the above, as a run's reading thread does it."""
-    from rbt.trainer.batch_masking import mask_batch
+    from rbt.trainer.batch_masking import mask_batches
     from rbt.trainer.inputs import make_inputs
 
     rule, rounding, tokens = _rule(job), _rounding(job), 0
     with clock:
-        for batch in _batches(job):
-            tokens += make_inputs(mask_batch(batch, rule), rounding).tokens
+        for batches in _steps(job):
+            tokens += sum(make_inputs(masked, rounding).tokens for masked in mask_batches(batches, rule))
     return {"tokens": tokens}
 
 
@@ -138,15 +143,14 @@ def collator(job: Job, clock: Clock) -> dict[str, Any]:
 def resume(job: Job, clock: Clock) -> dict[str, Any]:
     """The first masked micro-batches of step 1,000,000, from a packed folder that is not open yet."""
     from rbt.formats.blocks import open_index
-    from rbt.trainer.batch_masking import mask_batch
+    from rbt.trainer.batch_masking import mask_batches
     from rbt.trainer.batches import Grid, read_steps
 
     rule, step = _rule(job), 1_000_000
     with clock:
         index = open_index(Path(job["packed"]) / job["index"], "train")
         grid = Grid(0, 1, job["micro_batch"])
-        batches = next(read_steps(index, grid, 1, job["global_batch"], step, step + 1))
-        masked = [mask_batch(batch, rule) for batch in batches]
+        masked = mask_batches(next(read_steps(index, grid, 1, job["global_batch"], step, step + 1)), rule)
     return {"tokens": sum(len(each.batch.ids) for each in masked), "epoch": int(masked[0].batch.epochs[0])}
 
 
@@ -161,7 +165,8 @@ def _forget(folder: Path) -> None:
 def cold(advised: bool) -> Run:
     """Reading batches of tokens that are not in memory; the system told of a step's rows before the step, or not."""
     def run(job: Job, clock: Clock) -> dict[str, Any]:
-        from rbt.formats.blocks import open_index, will_read
+        from rbt.formats.block_stream import locate_rows, will_read
+        from rbt.formats.blocks import open_index
         from rbt.trainer.batches import Grid, read_batch
 
         _forget(Path(job["packed"]) / "tokens")
@@ -172,7 +177,7 @@ def cold(advised: bool) -> Run:
                 parts = grid.step_rows(step, 1, job["global_batch"], index.num_rows)
                 if advised:
                     for _, rows in parts:
-                        will_read(index, rows)
+                        will_read(locate_rows(index, rows))
                 tokens += sum(len(read_batch(index, rows, epochs).ids) for epochs, rows in parts)
         return {"tokens": tokens, "rows": job["steps"] * job["global_batch"]}
 

@@ -28,13 +28,20 @@ def _mix(x: UInt64) -> UInt64:
     """`mix64` of an array in its own memory, of which each pass finds the one before in the cache."""
     if x.ndim == 0:
         return np.asarray(_mix_number(int(x)), dtype=np.uint64)[()]
-    shifted = np.empty_like(x)
+    _mix_but_last(x, np.empty_like(x))
+    return finish(x)
+
+
+def _mix_but_last(x: UInt64, shifted: UInt64) -> None:
     for shift, factor in zip(_SHIFTS_64, _FACTORS_64, strict=False):
         np.right_shift(x, shift, out=shifted)
         np.bitwise_xor(x, shifted, out=x)
         np.multiply(x, factor, out=x)
-    np.right_shift(x, _SHIFTS_64[2], out=shifted)
-    np.bitwise_xor(x, shifted, out=x)
+
+
+def finish(x: UInt64) -> UInt64:
+    """The last step of a mix, in the array's own memory: the upper 32 bits u become u ^ (u >> 31)."""
+    x ^= x >> _SHIFTS_64[2]
     return x
 
 
@@ -53,6 +60,15 @@ def spread(keys: npt.NDArray[Any] | int) -> UInt64:
 def fold_spread(states: UInt64, spread_keys: UInt64) -> UInt64:
     """`fold` of keys that are spread already, broadcast: fold_spread(s, spread(k)) is fold(s, k)."""
     return _mix(np.bitwise_xor(np.add(states, _GOLDEN_64), spread_keys))
+
+
+def fold_unfinished(states: UInt64, spread_keys: UInt64, out: UInt64, shifted: UInt64) -> None:
+    """`fold_spread` up to its last step, `finish`, into an array that is there; `shifted` is memory of its shape.
+
+    For whoever needs few of many hashes: the step leaves it to be seen which upper 32 bits are below an even number.
+    """
+    np.bitwise_xor(np.add(states, _GOLDEN_64), spread_keys, out=out)
+    _mix_but_last(out, shifted)
 
 
 def fold(states: UInt64, keys: npt.NDArray[Any] | int) -> UInt64:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbt.rng import hash_keys, hash_text, mix64, rng
+from rbt.rng import finish, fold, fold_unfinished, hash_keys, hash_text, mix64, rng, spread
 
 UINT64 = st.integers(0, 2**64 - 1)
 
@@ -22,6 +22,19 @@ def reference_mix64(x: int) -> int:
 @given(UINT64)
 def test_mix64_equals_integer_arithmetic(x: int) -> None:
     assert int(mix64(np.asarray([x], dtype=np.uint64))[0]) == reference_mix64(x)
+
+
+@given(st.lists(UINT64, min_size=1, max_size=4), UINT64, st.integers(0, 2**31 - 1))
+def test_an_unfinished_hash_tells_which_upper_bits_are_below_an_even_number(
+    states: list[int], key: int, half: int
+) -> None:
+    hashes, shifted = np.empty((2, len(states)), dtype=np.uint64)
+    array, bound = np.array(states, dtype=np.uint64), np.uint64(2 * half)
+    fold_unfinished(array, spread(np.array([key], dtype=np.uint64)), hashes, shifted)
+    are_below = hashes >> np.uint64(32) < bound
+    finished = finish(hashes)
+    assert finished.tolist() == fold(array, np.array([key], dtype=np.uint64)).tolist()
+    assert (finished >> np.uint64(32) < bound).tolist() == are_below.tolist()
 
 
 @given(st.lists(UINT64, min_size=1, max_size=4))

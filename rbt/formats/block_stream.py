@@ -1,6 +1,7 @@
 """The blocks of some rows, one behind the other: what `Index.read_row` gives of each, for many rows at a time.
 
     rows ──index──> blocks ──separators──> pieces of tokens and special tokens between them ──joined──> ids (tokens,)
+                      └──> advice to the system, which reads them meanwhile
 
 Rows are looked up one by one, by views of memory, of which one number costs less than of an array; what is done for
 each token is done for all of them together. numpy alone.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,40 @@ class BlockStream:
     document_starts: Int64  # ascending: where documents but a block's first begin
     blocks: Int64  # (blocks,): numbers over all parts
     is_next: Int64  # (blocks,) of pair formats: 1 where B is what follows A; else (0,)
+
+
+class RowBlocks(NamedTuple):
+    """Where a row is."""
+
+    row: int  # over all parts
+    part: IndexPart
+    first_block: int  # over all parts
+    blocks: list[list[int]]  # as in the index: [start, end], or [a_start, a_end, b_start, b_end, is_next]
+
+
+def locate_rows(index: Index, rows: Int64) -> list[RowBlocks]:
+    """Look up rows, in the order given. Raises IndexError for one that the index has not."""
+    if len(rows) and not 0 <= rows.min() <= rows.max() < index.num_rows:
+        raise IndexError(f"rows {rows.min()} to {rows.max()} of {index.num_rows}")
+    in_part = index.first_row.searchsorted(rows, side="right") - 1
+    found, local = list[RowBlocks](), (rows - index.first_row[in_part]).tolist()
+    for row, number, first_block, place in zip(
+        rows.tolist(), in_part.tolist(), index.first_block[in_part].tolist(), local, strict=True
+    ):
+        part = index.parts[number]
+        first, last = part.rows[place : place + 2].tolist()
+        found.append(RowBlocks(row, part, first_block + first, part.blocks[first:last].tolist()))
+    return found
+
+
+def will_read(rows: list[RowBlocks]) -> None:
+    """Tell the system which bytes of the token files will be read soon; nothing where it takes no advice."""
+    for row in rows:
+        tokens = row.part.tokens
+        for block in row.blocks:
+            tokens.will_read(block[0], block[1])
+            if len(block) == 5:
+                tokens.will_read(block[2], block[3])
 
 
 class _Pieces:
@@ -78,11 +113,12 @@ def _inside(ends: memoryview, start: int, end: int) -> list[int]:
     return sorted(set(ends[first:last])) if last > first else []
 
 
-def _add_row(part: IndexPart, first: int, last: int, by_sentence: bool, pieces: _Pieces) -> list[int]:
-    """Add blocks [first, last) of a part; is_next of each, where they are pairs."""
-    tokens, documents = part.tokens.tokens.data, part.tokens.document_ends.data
+def _add_row(row: RowBlocks, by_sentence: bool, pieces: _Pieces) -> list[int]:
+    """Add the blocks of a row; is_next of each, where they are pairs."""
+    part = row.part.tokens
+    tokens, documents = part.tokens.data, part.document_ends.data
     is_next = []
-    for block in part.blocks[first:last].tolist():
+    for block in row.blocks:
         if len(block) == 5:
             pieces.add_pair(tokens, *block[:4])
             is_next.append(block[4])
@@ -90,47 +126,41 @@ def _add_row(part: IndexPart, first: int, last: int, by_sentence: bool, pieces: 
         start, end = block
         cuts = _inside(documents, start, end)
         if cuts or by_sentence:
-            sentences = _inside(part.tokens.sentence_ends.data, start, end) if by_sentence else []
+            sentences = _inside(part.sentence_ends.data, start, end) if by_sentence else []
             pieces.add_cut_block(tokens, start, end, cuts, sentences)
         else:
             pieces.add_block(tokens, start, end)
     return is_next
 
 
-def read_stream(index: Index, rows: Int64) -> BlockStream:
+def read_stream(index: Index, rows: list[RowBlocks]) -> BlockStream:
     """The blocks of rows, in the order given. Raises ArtefactError for a row that cannot be one of this index."""
-    if len(rows) and not 0 <= rows.min() <= rows.max() < index.num_rows:
-        raise IndexError(f"rows {rows.min()} to {rows.max()} of {index.num_rows}")
     by_sentence, dtype = index.manifest.config["separator"] == "sentence", token_dtype(index.vocab_size)
     pieces = _Pieces(dtype)
-    numbers, of_row, is_next = list[int](), list[int](), list[int]()
-    in_part = index.first_row.searchsorted(rows, side="right") - 1
-    first_blocks = index.first_block[in_part].tolist()
-    for place, row in enumerate((rows - index.first_row[in_part]).tolist()):
-        part = index.parts[in_part[place]]
-        first, last = part.rows[row : row + 2].tolist()
-        is_next += _add_row(part, first, last, by_sentence, pieces)
-        numbers += range(first_blocks[place] + first, first_blocks[place] + last)
-        of_row.append(last - first)
-    edges = np.array(pieces.block_edges, dtype=np.int64)
+    numbers, row_ends, is_next = list[int](), [0], list[int]()
+    for row in rows:
+        is_next += _add_row(row, by_sentence, pieces)
+        numbers += range(row.first_block, row.first_block + len(row.blocks))
+        row_ends.append(pieces.length)
     stream = BlockStream(
-        np.frombuffer(b"".join(pieces.parts), dtype=dtype).astype(np.int64), edges,
-        edges[np.cumsum([0, *of_row], dtype=np.int64)], np.array(pieces.document_starts, dtype=np.int64),
-        np.array(numbers, dtype=np.int64), np.array(is_next, dtype=np.int64),
+        np.frombuffer(b"".join(pieces.parts), dtype=dtype).astype(np.int64),
+        np.array(pieces.block_edges, dtype=np.int64), np.array(row_ends, dtype=np.int64),
+        np.array(pieces.document_starts, dtype=np.int64), np.array(numbers, dtype=np.int64),
+        np.array(is_next, dtype=np.int64),
     )
     _check(index, rows, stream)
     return stream
 
 
-def _check(index: Index, rows: Int64, stream: BlockStream) -> None:
+def _check(index: Index, rows: list[RowBlocks], stream: BlockStream) -> None:
     widths = np.diff(stream.row_edges)
     if (wrong := np.flatnonzero((widths < 1) | (widths > index.max_tokens))).size:
         raise ArtefactError(
-            f"expected 1 to {index.max_tokens} tokens in row {rows[wrong[0]]} of the index",
+            f"expected 1 to {index.max_tokens} tokens in row {rows[wrong[0]].row} of the index",
             found=str(widths[wrong[0]]), cure="pack again",
         )
     if len(stream.ids) and (top := int(stream.ids.max())) >= index.vocab_size:
-        row = rows[np.searchsorted(stream.row_edges, stream.ids.argmax(), side="right") - 1]
+        row = rows[np.searchsorted(stream.row_edges, stream.ids.argmax(), side="right") - 1].row
         raise ArtefactError(
             f"expected token ids below {index.vocab_size} in row {row} of the index", found=str(top), cure="pack again"
         )

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from rbt.errors import ArtefactError, ConfigError
 from rbt.formats.tokenizer import BOS, EOS, read_tokenizer
-from rbt.formats.tokens import TokenPart, advise, open_array, open_tokens
+from rbt.formats.tokens import TokenPart, open_array, open_tokens
 from rbt.manifest import Manifest, is_artefact, load_manifest, read_manifest
 from rbt.storage import allow_open_files
 
@@ -182,18 +182,6 @@ class Index:
 def is_pair_index(index: Index) -> bool:
     """Whether blocks are pairs."""
     return index.manifest.config["format"] in PAIR_FORMATS
-
-
-def will_read(index: Index, rows: Int64) -> None:
-    """Tell the system which bytes of the token files will be read soon; nothing where it takes no advice."""
-    in_part = index.first_row.searchsorted(rows, side="right") - 1
-    for number, row in zip(in_part.tolist(), (rows - index.first_row[in_part]).tolist(), strict=True):
-        part = index.parts[number]
-        first, last = part.rows[row : row + 2].tolist()
-        for block in part.blocks[first:last].tolist():
-            advise(part.tokens.tokens, block[0], block[1])
-            if len(block) == 5:
-                advise(part.tokens.tokens, block[2], block[3])
 
 
 def index_folders(packed: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ class TokenPart:
     sentence_ends: npt.NDArray[np.int64]
     document_ends: npt.NDArray[np.int64]
 
+    @cached_property
+    def _mapping(self) -> mmap.mmap | None:
+        mapped: Any = self.tokens
+        while isinstance(mapped, np.ndarray):
+            mapped = mapped.base
+        return mapped if isinstance(mapped, mmap.mmap) else None
+
+    def will_read(self, start: int, end: int) -> None:
+        """Tell the system that tokens [start, end) will be read soon, so that it reads them meanwhile."""
+        if _WILL_NEED is not None and self._mapping is not None:
+            first = start * self.tokens.itemsize & -mmap.PAGESIZE
+            self._mapping.madvise(_WILL_NEED, first, end * self.tokens.itemsize - first)
+
 
 @dataclass(frozen=True)
 class TokenStore:
@@ -88,16 +102,6 @@ def open_array(path: Path) -> npt.NDArray[np.int64]:
     if array.dtype != np.int64:
         raise ArtefactError("expected an int64 .npy file", path=path, found=str(array.dtype), cure="pack again")
     return array.view(np.ndarray)  # memmap's own slices take several times as long
-
-
-def advise(tokens: Tokens, start: int, end: int) -> None:
-    """Tell the system that tokens [start, end) of a mapped file will be read soon, so that it reads them meanwhile."""
-    mapped: Any = tokens
-    while isinstance(mapped, np.ndarray):
-        mapped = mapped.base
-    if _WILL_NEED is not None and isinstance(mapped, mmap.mmap):
-        first = start * tokens.itemsize & -mmap.PAGESIZE
-        mapped.madvise(_WILL_NEED, first, end * tokens.itemsize - first)
 
 
 def _open_tokens(path: Path, dtype: np.dtype[np.uint16] | np.dtype[np.uint32]) -> Tokens:

@@ -10,6 +10,7 @@ so units whose hash is far above the share that is selected are left out; where 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rbt.errors import ConfigError
-from rbt.rng import UInt64, fold_spread, hash_keys, spread
+from rbt.rng import UInt64, finish, fold_spread, fold_unfinished, hash_keys, spread
 from rbt.trainer.batches import Batch
 from rbt.trainer.masking import ACTION, COUNT, MAX_TOKENS, ONE, SELECT, TOKEN, MaskingRule, block_state
 from rbt.trainer.order import Int64
 
 HALF = np.uint64(32)
+ALL = np.uint64(ONE * ONE - 1)
 PLACE_BITS = MAX_TOKENS.bit_length() - 1
 HASH_BITS = 32
 OWNER_SHIFT, LAST_PLACE = HASH_BITS + PLACE_BITS, MAX_TOKENS - 1
@@ -70,21 +72,27 @@ def _first_of_words(ids: Int64, maskable: Bool, edges: Int64, rule: MaskingRule)
 
 
 def _bounds(counts: Int64, members: Int64) -> UInt64:
-    """Hashes below which the `counts` smallest of a block's surely are, nearly always; ONE: below which all are."""
+    """Hashes up to which the `counts` smallest of a block's surely are, nearly always; ALL: up to which all are.
+
+    Their upper 32 bits are odd and the others ones, so that a hash can be compared before it is finished.
+    """
     wanted = counts + DEVIATIONS * np.sqrt(counts) + DEVIATIONS
-    return np.asarray(np.minimum(wanted / np.maximum(members, 1), 1.0) * ONE).astype(np.uint64)
+    upper = np.asarray(np.minimum(wanted / np.maximum(members, 1), 1.0) * (ONE - 1)).astype(np.uint64)
+    return ((upper | np.uint64(1)) << HALF) | np.uint64(ONE - 1)
 
 
 def _low_keys(states: UInt64, lengths: Int64, bounds: UInt64) -> Int64:
-    """Sort keys of the places in each block whose hashes are below its bound; blocks are numbered by length."""
+    """Sort keys of the places in each block whose hashes are up to its bound; blocks are numbered by length."""
     keys, first = list[Int64](), 0
+    memory = np.empty((2, max(HASHES, int(lengths[0]))), dtype=np.uint64)
     while first < len(lengths):
         width = int(lengths[first])  # of the longest of these blocks
-        group = slice(first, first + max(1, HASHES // width))
-        hashes = fold_spread(states[group, None], _spread_places()[:width])  # (blocks, width)
-        hashes >>= np.uint64(64 - HASH_BITS)
-        low = np.flatnonzero(hashes < bounds[group, None])
-        found, owners = hashes.ravel().view(np.int64)[low], low // width
+        count = min(max(1, HASHES // width), len(lengths) - first)
+        group = slice(first, first + count)
+        hashes, shifted = memory[:, : count * width].reshape(2, count, width)
+        fold_unfinished(states[group, None], _spread_places()[:width], hashes, shifted)
+        low = np.flatnonzero(hashes <= bounds[group, None])
+        found, owners = (finish(hashes.ravel()[low]) >> HALF).view(np.int64), low // width
         found <<= PLACE_BITS
         found |= low - owners * width
         owners += first
@@ -101,8 +109,8 @@ def _chosen(batch: Batch, is_unit: Bool, states: UInt64, counts: Int64, members:
     order = np.argsort(-lengths, kind="stable")
     lengths, starts, counts, members = (each[order] for each in (lengths, batch.block_edges, counts, members))
     bounds = _bounds(counts, members)
-    for below in (bounds, np.full_like(bounds, ONE)):
-        keys = _low_keys(states[order], lengths, below)
+    for up_to in (bounds, np.full_like(bounds, ALL)):
+        keys = _low_keys(states[order], lengths, up_to)
         owners, columns = keys >> OWNER_SHIFT, keys & LAST_PLACE
         there = is_unit.take(starts[owners] + columns, mode="clip") & (columns < lengths[owners])
         keys = keys[there]
@@ -114,14 +122,13 @@ def _chosen(batch: Batch, is_unit: Bool, states: UInt64, counts: Int64, members:
     return np.asarray(starts[keys >> OWNER_SHIFT] + (keys & LAST_PLACE))
 
 
-def _selected(batch: Batch, rule: MaskingRule, of_count: UInt64, of_select: UInt64) -> tuple[Int64, Int64]:
+def _selected(batch: Batch, rule: MaskingRule, draws: UInt64, of_select: UInt64) -> tuple[Int64, Int64]:
     """(selected tokens, first token of the unit of each), both ascending places in the stream."""
     edges = batch.block_edges
     maskable = rule.are_maskable(batch.ids)
     heads = maskable if rule.words is None else _first_of_words(batch.ids, maskable, edges, rule)
     members = _counted(heads, edges)
-    draws = (fold_spread(of_count, _spread_places()[0]) >> HALF).view(np.int64)
-    counts = np.minimum(np.maximum((members * rule.fraction + draws) >> 32, 1), members)
+    counts = np.minimum(np.maximum((members * rule.fraction + draws.view(np.int64)) >> 32, 1), members)
     chosen = np.zeros(len(batch.ids), dtype=bool)
     chosen[_chosen(batch, heads, of_select, counts, members)] = True
     if rule.words is None:
@@ -132,23 +139,48 @@ def _selected(batch: Batch, rule: MaskingRule, of_count: UInt64, of_select: UInt
     return selected, first[selected]
 
 
-def mask_batch(batch: Batch, rule: MaskingRule) -> MaskedBatch:
-    """Mask a batch; equal to `mask_block` of each of its blocks. Raises ConfigError for one of too many blocks."""
-    if len(batch.blocks) > MAX_BLOCKS:
-        raise ConfigError(
-            f"[data] micro_batch: expected at most {MAX_BLOCKS} blocks in its rows", found=str(len(batch.blocks)),
-            cure="set a smaller data.micro_batch",
-        )
-    states = block_state(rule.seed, rule.mask_epoch(batch.block_epochs), batch.blocks)
-    of_count, of_select, of_action, of_token = fold_spread(hash_keys(states), _spread_tags())
-    selected, first = _selected(batch, rule, of_count, of_select)
+def _replaced(labels: Int64, actions: UInt64, rule: MaskingRule, states: UInt64, places: Int64) -> Int64:
+    """What stands for the selected tokens: `states` are those of random tokens, `places` are in the block."""
+    replaced = np.where(actions < rule.mask_below, rule.mask_id, labels)
+    random = np.flatnonzero((actions >= rule.mask_below) & (actions < rule.random_below))
+    draws = fold_spread(states[random], _spread_places()[places[random]]) >> HALF
+    replaced[random] = rule.first_drawn + (draws * np.uint64(rule.drawn_tokens) >> HALF).astype(np.int64)
+    return replaced
+
+
+def _mask(batch: Batch, rule: MaskingRule, states: UInt64) -> MaskedBatch:
+    draws, of_select, of_action, of_token = states
+    selected, first = _selected(batch, rule, draws, of_select)
     in_block = np.diff(selected.searchsorted(batch.block_edges))  # (blocks,): selected tokens
     owners = np.repeat(np.arange(len(in_block)), in_block)
     starts = batch.block_edges[owners]
     actions = fold_spread(of_action[owners], _spread_places()[first - starts]) >> HALF
     labels, inputs = batch.ids[selected], batch.ids.copy()
-    inputs[selected[actions < rule.mask_below]] = rule.mask_id
-    random = np.flatnonzero((actions >= rule.mask_below) & (actions < rule.random_below))
-    draws = fold_spread(of_token[owners[random]], _spread_places()[(selected - starts)[random]]) >> HALF
-    inputs[selected[random]] = rule.first_drawn + (draws * np.uint64(rule.drawn_tokens) >> HALF).astype(np.int64)
+    inputs[selected] = _replaced(labels, actions, rule, of_token[owners], selected - starts)
     return MaskedBatch(batch, inputs, selected, labels)
+
+
+def mask_batches(batches: Sequence[Batch], rule: MaskingRule) -> list[MaskedBatch]:
+    """Mask batches, such as those of a step; each is what `mask_block` makes of its blocks.
+
+    Raises ConfigError for a batch of too many blocks.
+    """
+    if (most := max(len(batch.blocks) for batch in batches)) > MAX_BLOCKS:
+        raise ConfigError(
+            f"[data] micro_batch: expected at most {MAX_BLOCKS} blocks in its rows", found=str(most),
+            cure="set a smaller data.micro_batch",
+        )
+    epochs, blocks = np.concatenate([[batch.block_epochs, batch.blocks] for batch in batches], axis=1)
+    of_block = block_state(rule.seed, rule.mask_epoch(epochs), blocks)
+    states = fold_spread(hash_keys(of_block), _spread_tags())  # (tags, blocks)
+    states[0] = fold_spread(states[0], _spread_places()[0]) >> HALF
+    edges = np.cumsum([len(batch.blocks) for batch in batches])
+    return [
+        _mask(batch, rule, of_batch)
+        for batch, of_batch in zip(batches, np.split(states, edges[:-1], axis=1), strict=True)
+    ]
+
+
+def mask_batch(batch: Batch, rule: MaskingRule) -> MaskedBatch:
+    """Mask one batch, as `mask_batches` does."""
+    return mask_batches([batch], rule)[0]

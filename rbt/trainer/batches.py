@@ -21,8 +21,8 @@ from typing import TypeVar
 import numpy as np
 
 from rbt.errors import ConfigError
-from rbt.formats.block_stream import read_stream
-from rbt.formats.blocks import Index, will_read
+from rbt.formats.block_stream import RowBlocks, locate_rows, read_stream, will_read
+from rbt.formats.blocks import Index
 from rbt.formats.tokenizer import PAD
 from rbt.trainer.order import Int64, rows_at, step_positions
 
@@ -61,7 +61,13 @@ def places(edges: Int64) -> Int64:
 
 def read_batch(index: Index, rows: Int64, epochs: Int64, isolate_documents: bool = False) -> Batch:
     """Read rows of an index, in the order given. Raises ArtefactError for a row that is no row of this index."""
-    stream = read_stream(index, rows)
+    return _read_batch(index, locate_rows(index, rows), rows, epochs, isolate_documents)
+
+
+def _read_batch(
+    index: Index, located: list[RowBlocks], rows: Int64, epochs: Int64, isolate_documents: bool
+) -> Batch:
+    stream = read_stream(index, located)
     edges = stream.block_edges
     segment_edges = np.union1d(edges, stream.document_starts) if isolate_documents else edges
     in_row = np.searchsorted(stream.row_edges, edges[:-1], side="right") - 1
@@ -111,16 +117,17 @@ def read_steps(
 
     The system is told a step ahead which bytes will be read, so that a disk looks for many of them at a time.
     """
-    def rows_of(step: int) -> list[tuple[Int64, Int64]]:
+    def rows_of(step: int) -> list[tuple[list[RowBlocks], Int64, Int64]]:
         parts = grid.step_rows(step, seed, global_batch, index.num_rows) if step < last_step else []
-        for _, rows in parts:
-            will_read(index, rows)
-        return parts
+        located = [(locate_rows(index, rows), rows, epochs) for epochs, rows in parts]
+        for rows_to_read, _, _ in located:
+            will_read(rows_to_read)
+        return located
 
     ahead = rows_of(first_step)
     for step in range(first_step, last_step):
         parts, ahead = ahead, rows_of(step + 1)
-        yield [read_batch(index, rows, epochs, isolate_documents) for epochs, rows in parts]
+        yield [_read_batch(index, *part, isolate_documents) for part in parts]
 
 
 class _Failure:

@@ -26,7 +26,7 @@ from rbt.formats.checkpoint import VALIDATION_LOSS, latest_checkpoint, step_fold
 from rbt.formats.tokenizer import read_vocab
 from rbt.progress import Bar, progress
 from rbt.trainer.attention import has_varlen
-from rbt.trainer.batch_masking import mask_batch
+from rbt.trainer.batch_masking import mask_batches
 from rbt.trainer.batches import Grid, prefetched, rank_share, read_steps
 from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint, take_snapshot
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
@@ -214,7 +214,7 @@ def _inputs(training: Training, index: Index, first: int, last: int) -> Iterator
     data = training.data
     steps = read_steps(index, training.grid, data.seed, data.global_batch, first, last, data.isolate_documents)
     for batches in steps:
-        inputs = [make_inputs(mask_batch(batch, training.rule), training.rounding) for batch in batches]
+        inputs = [make_inputs(masked, training.rounding) for masked in mask_batches(batches, training.rule)]
         yield [each.pinned() for each in inputs] if training.world.device.type == "cuda" else inputs
 
 

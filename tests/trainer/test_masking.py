@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rbt.errors import ConfigError
 from rbt.formats.blocks import Index
 from rbt.formats.tokenizer import BOS, EOS, FIRST_ORDINARY_ID, LEADING_SPECIALS, build_vocab
-from rbt.trainer.batch_masking import mask_batch
+from rbt.trainer.batch_masking import mask_batch, mask_batches
 from rbt.trainer.batches import Batch, read_batch
 from rbt.trainer.config import DataConfig
 from rbt.trainer.masking import mask_block, masking_rule, validation_seed
@@ -104,7 +104,7 @@ def test_v35_masks_of_an_index_equal_the_definition(full_index: Index, document_
         assert_equals_definition(batch, DataConfig(), BYTES)
 
 
-@pytest.mark.parametrize("bound", [None, 1 << 28, 1 << 32])
+@pytest.mark.parametrize("bound", [None, (1 << 60) - 1, (1 << 64) - 1])
 def test_v35_masks_do_not_depend_on_what_is_sorted_at_a_time(
     monkeypatch: pytest.MonkeyPatch, bound: int | None
 ) -> None:
@@ -118,6 +118,19 @@ def test_v35_masks_do_not_depend_on_what_is_sorted_at_a_time(
     rows = [[random_block(generator, length) for length in lengths] for lengths in ([90, 3], [2], [40, 41, 7])]
     for words in (False, True):
         assert_equals_definition(batch_of(rows), DataConfig(whole_words=words))
+
+
+def test_v35_masks_do_not_depend_on_what_is_masked_together() -> None:
+    generator, rule = np.random.default_rng(8), masking_rule(DataConfig(), VOCAB)
+    batches = [
+        batch_of([[random_block(generator, length) for length in lengths]], first, epoch)
+        for lengths, first, epoch in (([90, 3], 5, 0), ([2], 7, 0), ([40, 41, 7], 0, 1))
+    ]
+    for batch, masked in zip(batches, mask_batches(batches, rule), strict=True):
+        alone = mask_batch(batch, rule)
+        assert masked.batch is batch
+        assert np.array_equal(masked.inputs, alone.inputs)
+        assert np.array_equal(masked.selected, alone.selected)
 
 
 def test_v35_every_epoch_has_a_new_mask_and_replay_the_same() -> None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,13 +20,13 @@ import torch
 from rbt.config import load_recipe, to_table
 from rbt.errors import ArtefactError, ConfigError, RbtError
 from rbt.formats.blocks import Index, choose_index, is_pair_index, open_index
-from rbt.formats.checkpoint import VALIDATION_LOSS, latest_checkpoint, step_folder, step_of
+from rbt.formats.checkpoint import latest_checkpoint, step_folder, step_of
 from rbt.formats.tokenizer import read_vocab
-from rbt.progress import Bar, progress
+from rbt.progress import progress
 from rbt.trainer.attention import has_varlen
 from rbt.trainer.batch_masking import mask_batches
 from rbt.trainer.batches import Grid, prefetched, rank_share, read_steps
-from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint, take_snapshot
+from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.distributed import StopRequest, World, join, stop_on_signals
 from rbt.trainer.initial import Initial, initial_of, start_model
@@ -38,92 +36,16 @@ from rbt.trainer.masking import MAX_TOKENS, masking_rule
 from rbt.trainer.micro_batch import choose_micro_batch, fits_on_gpu, remember
 from rbt.trainer.model import build_model
 from rbt.trainer.optim import build_optimizer, check_schedule
-from rbt.trainer.reporting import Pace, describe_flops, perplexity, skip_record, step_record, validation_record
-from rbt.trainer.run_folder import METRICS, Metrics, Tables, describe, open_run
+from rbt.trainer.reporting import Pace, describe_flops
+from rbt.trainer.run_folder import Metrics, describe, open_run
+from rbt.trainer.session import Session
 from rbt.trainer.speaking import is_rank, saying_once
 from rbt.trainer.stability import LossScale, Watch
 from rbt.trainer.staging import stage
-from rbt.trainer.training import StepResult, Training, autocast, be_deterministic, precision_of, wrap
+from rbt.trainer.training import Training, autocast, be_deterministic, precision_of, wrap
 
 log = logging.getLogger(__name__)
 MODULE = "rbt.trainer.pretrain"
-
-
-@dataclass(frozen=True)
-class Session:
-    """One invocation: what is trained, on what, and where it reports."""
-
-    out: Path
-    tables: Tables
-    training: Training
-    train: Index
-    validation: Index
-    metrics: Metrics
-    saver: Saver
-
-    def position(self, step: int) -> int:
-        """Rows read in all after `step` steps: the one integer of data state."""
-        return step * self.training.data.global_batch
-
-    def save(self, step: int, validation_loss: float | None) -> None:
-        """Begin to write the checkpoint of a step; the other ranks go on."""
-        training = self.training
-        if not training.world.is_first:
-            return
-        with training.world.working("saving a checkpoint"):
-            self._save(step, validation_loss)
-
-    def _save(self, step: int, validation_loss: float | None) -> None:
-        training = self.training
-        state = {
-            "step": step, "position": self.position(step), "global_batch": training.data.global_batch,
-            "epoch": self.position(step) // self.train.num_rows,
-            "config": {name: table for name, table in self.tables.items() if name != "run"},
-            "watch": training.watch.state(), "loss_scale": training.loss_scale.state(),
-        }
-        if validation_loss is not None:
-            state[VALIDATION_LOSS] = validation_loss
-        inputs = {"index": self.train.manifest.fingerprint, "tokenizer": self.tables["packed"]["tokenizer"]}
-        self.saver.save(take_snapshot(training.model, training.optimizer, state, inputs))
-
-    def report(self, step: int, result: StepResult, pace: Pace, bar: Bar) -> None:
-        """Write the record of a logged step."""
-        record = step_record(step, self.position(step) / self.train.num_rows, result, pace, self.training)
-        if math.isfinite(result.loss) and math.isfinite(result.gradient_norm):
-            self.metrics.write(record)
-        rate = record["tokens_per_second"]
-        bar.set_postfix_str(f"loss {result.loss:.3f}, perplexity {perplexity(result.loss):.2f}, {rate:,.0f} tokens/s")
-
-    def validate(self, step: int) -> float | None:
-        """Write the record of a validation, where there are held-out rows to look at; its loss."""
-        if min(self.validation.num_rows, self.training.run.validation_rows) == 0:
-            return None
-        loss, next_loss = self.training.validate(self.validation)
-        self.metrics.write(validation_record(step, loss, next_loss))
-        return loss
-
-    def check(self, step: int, result: StepResult) -> None:
-        """Record an update that was left out. Raises RbtError where too many were, one behind the other."""
-        if not result.skipped:
-            return
-        training = self.training
-        rank, number = result.culprit
-        grid = replace(training.grid, rank=rank)
-        _, rows = grid.step_rows(step - 1, training.data.seed, training.data.global_batch, self.train.num_rows)[number]
-        blocks = [block for row in rows.tolist() for block in self.train.row_blocks(row)]
-        where = {"rank": rank, "micro_batch": number, "rows": rows.tolist(), "blocks": blocks}
-        self.metrics.write(skip_record(step, result, where))
-        log.warning(
-            "step %d: update left out (%s; loss %.3f, gradient norm %.3g); %s has the rows of its worst micro-batch, "
-            "`rbt trace --step %d` its documents", step, result.skipped, result.loss, result.gradient_norm, METRICS,
-            step,
-        )
-        if training.watch.skipped >= training.run.skipped_steps:
-            raise RbtError(
-                f"expected an update in {training.run.skipped_steps} steps", path=self.out,
-                found=f"all left out up to step {step}: {result.skipped}",
-                cure="lower schedule.peak_learning_rate, or set schedule.clip_norm; checkpoints before it are intact",
-            )
 
 
 def _is_due(step: int, every: int) -> bool:

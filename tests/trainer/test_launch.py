@@ -20,7 +20,7 @@ from rbt.trainer.checkpointing import Saver, Snapshot
 from rbt.trainer.distributed import World
 from rbt.trainer.launch import launch
 
-from .test_pretrain import train
+from .runs import train
 from .test_training import free_port
 
 RANKS = Path(__file__).with_name("waiting_ranks.py")

@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,43 +20,13 @@ from rbt.formats.checkpoint import checkpoints, latest_checkpoint, read_checkpoi
 from rbt.formats.tokenizer import FILES
 from rbt.manifest import read_json
 from rbt.stage import exclusive
-from rbt.trainer import pretrain as module
-from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+from rbt.trainer.config import DataConfig, ScheduleConfig
 from rbt.trainer.order import rows_at, step_positions
-from rbt.trainer.pretrain import main, pretrain
+from rbt.trainer.pretrain import main
 from rbt.trainer.training import Training
 
 from .conftest import random_documents, write_packed, write_pairs
-
-MODEL = ModelConfig(layers=1, hidden=32, heads=2, feed_forward=48)
-CALM = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
-DATA = DataConfig(global_batch=8, micro_batch=3)
-SCHEDULE = ScheduleConfig(max_steps=14, warmup_steps=3, peak_learning_rate=3e-3)
-CLOCK = {"tokens_per_second", "loader_share", "memory_bytes"}
-RUN = RunConfig(log_every=2, checkpoint_every=5, validate_every=7, keep_checkpoints=2, device="cpu")
-
-
-def train(
-    packed: Path, out: Path, *, format: str = "doc-sentences", model: ModelConfig = MODEL, data: DataConfig = DATA,
-    schedule: ScheduleConfig = SCHEDULE, stage_to: Path | None = None, **run: Any,
-) -> Path:
-    """One invocation."""
-    return pretrain(
-        packed, format, out, model, data, schedule, dataclasses.replace(RUN, **run), stage_to=stage_to
-    )
-
-
-def records(out: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without what depends on the clock."""
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
-
-
-def tensors(out: Path) -> tuple[bytes, bytes]:
-    """The newest checkpoint's model and optimizer, as bytes."""
-    folder = latest_checkpoint(out)
-    assert folder is not None
-    return (folder / "model.safetensors").read_bytes(), (folder / "optimizer.safetensors").read_bytes()
+from .runs import CALM, DATA, MODEL, RUN, SCHEDULE, records, settings, tensors, train
 
 
 @pytest.fixture(scope="module")
@@ -320,14 +286,6 @@ def test_the_loss_falls_on_a_small_language(packed: Path, tmp_path: Path) -> Non
     assert next(row["validation_loss"] for row in records(out) if "validation_loss" in row) < 3.2
 
 
-def settings(**changes: object) -> list[str]:
-    """The run of these tests as command-line settings."""
-    tables = {"model": MODEL, "data": DATA, "schedule": SCHEDULE, "run": RUN}
-    pairs = {f"{name}.{k}": v for name, table in tables.items() for k, v in dataclasses.asdict(table).items()}  # type: ignore[call-overload]
-    pairs |= {key.replace("__", "."): value for key, value in changes.items()}
-    return [part for key, value in pairs.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-
-
 def test_the_module_trains_like_the_function(
     packed: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,28 +315,6 @@ def test_the_module_reports_a_file_it_may_not_write_in_one_line(
     assert error.startswith("Error: ") and "file/run" in error and error.count("\n") == 1
 
 
-def torchrun(packed: Path, out: Path, ranks: int, arguments: list[str]) -> subprocess.Popen[str]:
-    """Start `torchrun -m rbt.trainer.pretrain` on `ranks` processes."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}",
-        "-m", module.__name__, "--packed", str(packed), "--format", "doc-sentences", "--out", str(out), *arguments,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=out.parent)
-
-
-@pytest.mark.slow
-def test_v42_torchrun_resumes_on_another_number_of_ranks(packed: Path, tmp_path: Path) -> None:
-    reference = records(train(packed, tmp_path / "reference", model=CALM))
-    calm = {"model__dropout": 0.0, "model__attention_dropout": 0.0}
-    for ranks, stop in ((2, 6), (1, 3), (4, 0)):
-        process = torchrun(packed, tmp_path / "run", ranks, settings(**calm, run__stop_after=stop))
-        errors = process.communicate(timeout=240)[1]
-        assert process.returncode == 0, errors
-    for row, expected in zip(records(tmp_path / "run"), reference, strict=True):
-        assert row == pytest.approx(expected, rel=1e-3)
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler imports parts of torch that are one
 def test_a_compiled_model_trains_as_one_that_is_not(packed: Path, tmp_path: Path) -> None:
@@ -388,45 +324,3 @@ def test_a_compiled_model_trains_as_one_that_is_not(packed: Path, tmp_path: Path
     rows = records(train(packed, tmp_path / "run", model=CALM, compile=True))
     for row, expected in zip(rows, reference, strict=True):
         assert row == pytest.approx(expected, rel=1e-3)
-
-
-def children(process: int) -> list[int]:
-    """Process ids of a process's children."""
-    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def wait_until(condition: Any, seconds: float = 120) -> None:
-    """Poll for something that must come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
-@pytest.mark.slow
-def test_a_rank_that_dies_ends_the_job_and_the_run_goes_on(packed: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    long = settings(schedule__max_steps=100_000, run__checkpoint_every=5)
-    process = torchrun(packed, out, 2, long)
-    wait_until(lambda: latest_checkpoint(out) is not None)
-    ranks = children(process.pid)
-    os.kill(ranks[1], signal.SIGKILL)
-    process.communicate(timeout=120)
-    assert process.returncode != 0
-    wait_until(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks))
-    stopped = latest_checkpoint(out)
-    assert stopped is not None
-    read_checkpoint(stopped)
-    process = torchrun(packed, out, 2, settings(schedule__max_steps=100_000, run__stop_after=2))
-    assert "going on after step" in process.communicate(timeout=120)[1]
-    assert process.returncode == 0
-
-
-@pytest.mark.slow
-def test_a_signal_to_torchrun_leaves_a_checkpoint(packed: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = torchrun(packed, out, 2, settings(schedule__max_steps=100_000, run__checkpoint_every=10**6))
-    wait_until(lambda: (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size > 0)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert latest_checkpoint(out) is not None

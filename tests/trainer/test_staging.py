@@ -20,7 +20,7 @@ from rbt.trainer import staging as module
 from rbt.trainer.staging import stage
 
 from .conftest import MAX_TOKENS, random_documents, write_packed
-from .test_pretrain import tensors, train
+from .runs import tensors, train
 
 new = module.new_hash
 FORMAT = f"doc-sentences-{MAX_TOKENS}"

@@ -42,6 +42,7 @@ TABLES = ("keys", "lengths", "tasks", "bitmap", "prefixes", "masks", "pieces", "
 EXAMPLES = "examples.arrow"
 EXAMPLE_SCHEMA = pa.schema([("task", pa.string()), ("split", pa.string()), ("id", pa.string())])
 BATCH = 4096  # examples
+ORDER = tuple(TASKS)  # bit t of a mask of tasks is ORDER[t]
 SPLIT_NOT = re.compile(r"(?<=\w) +(?=n['\u2019]t\b)", re.IGNORECASE)  # "do n't"; 's is a word either way
 
 
@@ -51,7 +52,7 @@ class Evaluation:
 
     folder: Path
     ngrams: NgramSet
-    tasks: Array  # uint32 (n-grams,): bit t is set where TASKS[t] has the n-gram
+    tasks: Array  # uint32 (n-grams,): bit t is set where ORDER[t] has the n-gram
     pieces: Int64  # (3, texts): example, words, n-grams; n-grams 0 where the text is not looked for
     occurrences: Int64  # the n-grams of all texts in order, by number
     hashes: tuple[str, ...]  # of the files, for the fingerprints of those who use them
@@ -79,7 +80,7 @@ def find_evaluation_files(config: DecontaminateConfig, base: Path) -> list[TaskF
     if config.tasks and not config.splits:
         raise ConfigError("[decontaminate] splits: expected at least one", found="none")
     found = {file for name, path in config.tasks.items() for file in find_files(name, base / path, config.splits)}
-    return sorted(found, key=lambda file: (TASKS.index(file.task), file.split, file.path.as_posix()))
+    return sorted(found, key=lambda file: (ORDER.index(file.task), file.split, file.path.as_posix()))
 
 
 def hash_evaluation_files(files: Sequence[TaskFile]) -> list[dict[str, Any]]:
@@ -158,7 +159,7 @@ def _example_lines(
     stream, first = iter(examples), 0
     while batch := list(islice(stream, BATCH)):
         texts = [
-            (first + place, 1 << TASKS.index(task), SPLIT_NOT.sub("", unicodedata.normalize("NFC", text)))
+            (first + place, 1 << ORDER.index(task), SPLIT_NOT.sub("", unicodedata.normalize("NFC", text)))
             for place, (task, example) in enumerate(batch) for text in example.texts
         ]
         facts, keys, prefixes, lengths = hash_pieces(pa.array([text for *_, text in texts]), ngram, minimum)

@@ -10,18 +10,28 @@ from rbt.errors import InputError
 from rbt.tasks.examples import Choice
 from rbt.tasks.files import Place, TaskFile
 from rbt.tasks.squad import get, parse_json
+from rbt.tasks.task import Defaults, Task
 
 NAME = re.compile(r"/(train|dev|test)/(?:middle|high)/[^/]+\.txt$")
 LETTERS = "ABCDEFGH"
 
 
-def find_race_files(places: Sequence[Place]) -> list[TaskFile]:
+class RaceFiles:
     """All passages; the path may be the whole set, a split or a level of one."""
-    return [
-        TaskFile("race", found[1], place.location, member)
-        for place in places for member in place.members
-        if (found := NAME.search((place.location.absolute() / member).as_posix()))
-    ]
+
+    splits = ("train", "dev", "test")
+    layout = "{train,dev,test}/{middle,high}/*.txt, or RACE.zip"
+
+    def find(self, name: str, places: Sequence[Place], alone: bool) -> list[TaskFile]:
+        """The files that are there."""
+        return [
+            TaskFile(name, found[1], place.location, member) for place in places for member in place.members
+            if (found := NAME.search((place.location.absolute() / member).as_posix()))
+        ]
+
+    def parse(self, file: TaskFile, data: bytes) -> Iterator[Choice]:
+        """The questions of a passage. Raises InputError with the place that is not as published."""
+        return read_race(file, data)
 
 
 def read_race(file: TaskFile, data: bytes) -> Iterator[Choice]:
@@ -46,3 +56,13 @@ def read_race(file: TaskFile, data: bytes) -> Iterator[Choice]:
 
 def _letters(options: list[Any]) -> list[str]:
     return list(LETTERS[: len(options)])
+
+
+RACE = Task(
+    RaceFiles(), kind="choice", metrics=("accuracy", "accuracy_middle", "accuracy_high"),
+    submissions={"test": "RACE.tsv"},
+    defaults=Defaults(
+        batch_size=16, learning_rate=1e-5, epochs=4, batch_sizes=(16,), learning_rates=(1e-5,),
+    ),
+    selected_by=("accuracy",),
+)

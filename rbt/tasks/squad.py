@@ -11,17 +11,28 @@ from typing import Any
 from rbt.errors import InputError
 from rbt.tasks.examples import Answer, Question
 from rbt.tasks.files import Place, TaskFile, decode
+from rbt.tasks.task import Defaults, Task
 
 NAME = re.compile(r"(train|dev|test)\b.*\.json", re.IGNORECASE)
 TYPES = {str: "text", list: "a list", dict: "an object", int: "a whole number", bool: "true or false"}
 
 
-def find_squad_files(places: Sequence[Place]) -> list[TaskFile]:
+class SquadFiles:
     """All files named train*.json, dev*.json or test*.json: v1.1 and v2.0 may lie side by side."""
-    return [
-        TaskFile("squad", found[1].lower(), place.location, member)
-        for place in places for member in place.members if (found := NAME.fullmatch(PurePosixPath(member).name))
-    ]
+
+    splits = ("train", "dev", "test")
+    layout = "train-v*.json, dev-v*.json"
+
+    def find(self, name: str, places: Sequence[Place], alone: bool) -> list[TaskFile]:
+        """The files that are there."""
+        return [
+            TaskFile(name, found[1].lower(), place.location, member) for place in places for member in place.members
+            if (found := NAME.fullmatch(PurePosixPath(member).name))
+        ]
+
+    def parse(self, file: TaskFile, data: bytes) -> Iterator[Question]:
+        """The questions of a file in order. Raises InputError with the place that is not as published."""
+        return read_squad(file, data)
 
 
 def parse_json(data: bytes, path: Path) -> Any:
@@ -69,3 +80,11 @@ def _questions(paragraph: Any, title: str, where: str, file: TaskFile) -> Iterat
 
 
 ANSWER: dict[str, type] = {"text": str, "answer_start": int}
+SQUAD = Task(
+    SquadFiles(), kind="span", metrics=("exact_match", "f1"), submissions={"dev": "predictions.json"},
+    defaults=Defaults(
+        batch_size=48, learning_rate=1.5e-5, epochs=2, weight_decay=0.01, max_tokens=384, batch_sizes=(48,),
+        learning_rates=(1.5e-5,),
+    ),
+    selected_by=("f1",),
+)

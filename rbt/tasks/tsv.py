@@ -59,21 +59,37 @@ class TableTask:
     held_out: tuple[str, ...] = ()  # names of the file that lists the ids of dev, if rows of train and dev share one
     torn: bool = False  # the published file has rows that a line feed inside a sentence tore: these are skipped
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are published."""
+        return tuple(self.files)
 
-def find_table_files(name: str, task: TableTask, places: Sequence[Place], alone: bool) -> list[TaskFile]:
-    """The file of each split that is there. `alone`: the path was given for this task and holds no other.
+    @property
+    def layout(self) -> str:
+        """The files, for a message."""
+        names = [file for files in self.files.values() for file in files[:1]]
+        if self.held_out:
+            names += [f"or {self.files['train'][1]} with {self.held_out[0]}"]
+        return f"{self.folders[0]}/ with {', '.join(names)}"
 
-    Raises InputError where several files could be meant.
-    """
-    found = {}
-    for split, names in task.files.items():
-        for file in names:
-            if (hit := _choose(name, task, places, file, alone)) is not None:
-                found[split] = TaskFile(name, split, *hit)
-                break
-    if task.held_out and "train" in found and found["train"].member.rpartition("/")[2] != PLAIN["train"][0]:
-        _share_train(name, task, places, alone, found)
-    return list(found.values())
+    def find(self, name: str, places: Sequence[Place], alone: bool) -> list[TaskFile]:
+        """The file of each split that is there. `alone`: the path was given for this task and holds no other.
+
+        Raises InputError where several files could be meant.
+        """
+        found = {}
+        for split, names in self.files.items():
+            for file in names:
+                if (hit := _choose(name, self, places, file, alone)) is not None:
+                    found[split] = TaskFile(name, split, *hit)
+                    break
+        if self.held_out and "train" in found and found["train"].member.rpartition("/")[2] != PLAIN["train"][0]:
+            _share_train(name, self, places, alone, found)
+        return list(found.values())
+
+    def parse(self, file: TaskFile, data: bytes) -> Iterator[Sentences]:
+        """The examples of a file. Raises InputError with the line that is not as the layout says."""
+        return _read_table(self, file, data)
 
 
 def _share_train(
@@ -117,8 +133,7 @@ def _plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-def read_table(task: TableTask, file: TaskFile, data: bytes) -> Iterator[Sentences]:
-    """The examples of a file. Raises InputError with the line that is not as the layout says."""
+def _read_table(task: TableTask, file: TaskFile, data: bytes) -> Iterator[Sentences]:
     lines = decode(data, file.path).split("\n")
     rows = [line.removesuffix("\r").split("\t") for line in lines if line not in ("", "\r")]
     if not rows:

@@ -15,7 +15,8 @@ from rbt.corpus.config import TASK_ORIGINS, TaskName
 from rbt.errors import InputError
 from rbt.tasks.examples import Answer, Choice, Example, Question, Sentences
 from rbt.tasks.glue import GLUE
-from rbt.tasks.sets import LAYOUTS, SETS, SPLITS, TASKS, find_files, read_examples
+from rbt.tasks.sets import GLUE_SET, SPLITS, TASKS, find_files, read_examples, tasks_of
+from rbt.tasks.tsv import TableTask
 
 
 def read(name: str, path: Path, splits: tuple[str, ...] = SPLITS) -> list[Example]:
@@ -26,7 +27,7 @@ def read(name: str, path: Path, splits: tuple[str, ...] = SPLITS) -> list[Exampl
 def counts(name: str, path: Path) -> dict[str, int]:
     """Examples by split, "task split" where the set has several tasks."""
     found = Counter(
-        f"{file.task} {example.split}" if len(SETS[name]) > 1 else example.split
+        f"{file.task} {example.split}" if len(tasks_of(name)) > 1 else example.split
         for file, example in read_examples(find_files(name, path, SPLITS))
     )
     return dict(found)
@@ -39,14 +40,20 @@ def write(path: Path, *rows: str) -> Path:
     return path
 
 
+def table(task: str) -> TableTask:
+    """The reader of a task of GLUE."""
+    reader = GLUE[task].reader
+    assert isinstance(reader, TableTask)
+    return reader
+
+
 def labels(examples: list[Example]) -> list[Any]:
     return [example.label for example in examples if isinstance(example, Sentences)]
 
 
 def test_the_names_in_a_recipe_are_those_of_the_sets() -> None:
-    assert set(typing.get_args(TaskName)) == set(SETS)
+    assert set(typing.get_args(TaskName)) == {GLUE_SET, *TASKS}
     assert set(TASK_ORIGINS) == {"glue", "squad", "race"}
-    assert set(GLUE) | set(LAYOUTS) == set(TASKS)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +160,8 @@ def test_every_published_layout_is_read(
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert read(task, path) == [expected]
     with zipfile.ZipFile(tmp_path / f"{task}.zip", "w") as archive:
-        archive.write(path, f"{GLUE[task].folders[0]}/{path.name}")
-        archive.writestr(f"__MACOSX/{GLUE[task].folders[0]}/._{path.name}", b"\x00\x05")
+        archive.write(path, f"{table(task).folders[0]}/{path.name}")
+        archive.writestr(f"__MACOSX/{table(task).folders[0]}/._{path.name}", b"\x00\x05")
     assert read(task, tmp_path / f"{task}.zip") == [expected]
 
 
@@ -270,7 +277,7 @@ def test_what_is_missing_or_could_be_two_things_is_an_error_with_a_cure(tmp_path
 
 
 def test_a_file_of_a_task_may_lie_beside_the_folders_of_the_others(tmp_path: Path) -> None:
-    for entry in GLUE.values():
+    for entry in map(table, GLUE):
         for names in entry.files.values():
             write(tmp_path / entry.folders[0] / names[0], "")
     (tmp_path / "AX" / "diagnostic-full.tsv").rename(tmp_path / "AX.tsv")

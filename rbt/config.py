@@ -31,6 +31,7 @@ SECTIONS: dict[str, str] = {
     "data": "rbt.trainer.config:DataConfig",
     "schedule": "rbt.trainer.config:ScheduleConfig",
     "run": "rbt.trainer.config:RunConfig",
+    "finetune": "rbt.finetune.config:FinetuneConfig",
 }
 LISTS = frozenset({"source"})
 DEFAULT_RECIPE = "rbt.toml"

@@ -226,7 +226,8 @@ def load_checkpoint(
     model.load_state_dict({name: world.spread(tensors.get(name), like) for name, like in model.state_dict().items()})
     if has_moments:
         likes = {"step": torch.zeros((), dtype=torch.float32)}
-        likes |= {f"{moment}.{name}": like.detach() for name, like in model.named_parameters() for moment in MOMENTS}
+        trained = {name: like.detach() for name, like in model.named_parameters() if like.requires_grad}
+        likes |= {f"{moment}.{name}": like for name, like in trained.items() for moment in MOMENTS}
         restore_optimizer(
             model, optimizer,
             {name: world.spread(tensors.get(f"{OPTIMIZER}.{name}"), like) for name, like in likes.items()},

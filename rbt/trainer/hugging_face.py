@@ -60,10 +60,10 @@ def names(layers: int, has_head: bool = True) -> dict[str, list[str]]:
     return table
 
 
-def to_hugging_face(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Our state dict under their names, without a next-sentence head."""
+def to_hugging_face(tensors: Mapping[str, Tensor], layers: int, has_head: bool = True) -> dict[str, Tensor]:
+    """Our state dict under their names, without a next-sentence head; `has_head`: with the masked-language one."""
     result = {TOKEN_TYPES: torch.zeros_like(tensors["token_embedding.weight"][:1])}
-    for ours, theirs in names(layers).items():
+    for ours, theirs in names(layers, has_head).items():
         pieces = tensors[ours].chunk(len(theirs))
         result.update({name: piece.clone() for name, piece in zip(theirs, pieces, strict=True)})
     return result

@@ -122,7 +122,8 @@ class Roberta(nn.Module):
         )
 
 
-def _initialize(name: str, parameter: Tensor, seed: int) -> None:
+def initialize(name: str, parameter: Tensor, seed: int) -> None:
+    """Fill a weight: norms 1, biases 0, else N(0, 0.02), as a function of (seed, name); the padding's row is 0."""
     if name.endswith("norm.weight"):
         parameter.fill_(1.0)
     elif name.endswith("bias"):
@@ -151,7 +152,7 @@ def build_model(
     model = empty_model(config, vocab_size, max_tokens, next_sentence)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            _initialize(name, parameter, seed)
+            initialize(name, parameter, seed)
     return model
 
 

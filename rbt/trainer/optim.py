@@ -39,10 +39,12 @@ def learning_rate(update: int, schedule: ScheduleConfig) -> float:
 
 
 def parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict[str, object]]:
-    """Groups of parameters by weight decay; with `decay_all` a single one."""
+    """Groups of the parameters that are trained, by weight decay; with `decay_all` a single one."""
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         is_spared = not schedule.decay_all and (name.endswith("bias") or name.endswith("norm.weight"))
         (spared if is_spared else decayed).append(parameter)
     groups: list[dict[str, object]] = [{"params": decayed, "weight_decay": schedule.weight_decay}]

@@ -76,16 +76,16 @@ def identity_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _with_defaults(tables: Tables) -> Tables:
+def _with_defaults(tables: Tables, kinds: Mapping[str, type[Any]]) -> Tables:
     """A run that began before a key existed had the key's default."""
-    sections = {name: to_dataclass(kind, tables.get(name, {}), name) for name, kind in SECTIONS.items()}
+    sections = {name: to_dataclass(kind, tables.get(name, {}), name) for name, kind in kinds.items()}
     return {**tables, **{name: to_table(section) for name, section in sections.items()}}
 
 
-def check_run(out: Path, tables: Tables) -> dict[str, Any]:
+def check_run(out: Path, tables: Tables, kinds: Mapping[str, type[Any]] = SECTIONS) -> dict[str, Any]:
     """Raise ArtefactError where `out` holds another run, or something that is no run; return what changed, by key.
 
-    Only keys of [schedule] may, and only if `run.new_schedule` says so.
+    Only keys of [schedule] may, and only if `run.new_schedule` says so. `kinds`: the sections of a recipe in `tables`.
     """
     path = out / CONFIG
     if not path.is_file():
@@ -96,7 +96,7 @@ def check_run(out: Path, tables: Tables) -> dict[str, Any]:
             )
         return {}
     try:
-        before = identity_of(_with_defaults(tomllib.loads(path.read_text("utf-8"))))
+        before = identity_of(_with_defaults(tomllib.loads(path.read_text("utf-8")), kinds))
     except tomllib.TOMLDecodeError as error:
         raise ArtefactError("expected the configuration of a run", path=path, found=str(error)) from error
     now = identity_of(tables)
@@ -113,9 +113,14 @@ def check_run(out: Path, tables: Tables) -> dict[str, Any]:
 
 
 @contextmanager
-def open_run(out: Path, packed: Path, tables: Tables, world: World) -> Iterator[dict[str, Any]]:
-    """Hold a new or a resumed run's folder. Every rank calls it; all check, the first writes. Yields what changed."""
-    changed = check_run(out, tables)
+def open_run(
+    out: Path, packed: Path, tables: Tables, world: World, kinds: Mapping[str, type[Any]] = SECTIONS
+) -> Iterator[dict[str, Any]]:
+    """Hold a new or a resumed run's folder. Every rank calls it; all check, the first writes. Yields what changed.
+
+    `packed`: the folder whose tokenizer is the run's; `kinds`: see `check_run`.
+    """
+    changed = check_run(out, tables, kinds)
     world.from_first(0)  # nobody writes before all have checked
     if not world.is_first:
         world.from_first(0)

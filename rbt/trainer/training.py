@@ -41,7 +41,7 @@ _KEPT: list[nn.Module] = []
 OVERFLOW = "float16 overflowed; the scale of the loss is halved"
 
 
-def wrap(model: Roberta, world: World, compiled: bool) -> nn.Module:
+def wrap(model: nn.Module, world: World, compiled: bool) -> nn.Module:
     """The module to call: compiled if asked, and summing gradients over ranks where there are several."""
     if compiled:
         torch.compiler.reset()  # a process that trains one run behind the other would come to the limit of recompiling

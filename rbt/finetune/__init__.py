@@ -1,0 +1,1 @@
+"""Fine-tuning on GLUE, SQuAD, RACE, and whatever else has an entry in TASKS."""

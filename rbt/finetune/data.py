@@ -1,0 +1,88 @@
+"""The splits of a task, read and encoded.
+
+    folder ──task files──> examples by split ──kind──> features
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from rbt.errors import ConfigError, InputError
+from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.features import Texts, encode_texts
+from rbt.finetune.kind import Encode
+from rbt.rng import hash_text
+from rbt.tasks.examples import Example
+from rbt.tasks.files import read_all
+from rbt.tasks.sets import TASKS, find_files
+from rbt.tasks.task import Task
+
+Splits = Mapping[str, Sequence[Example]]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What the files of a task hold."""
+
+    name: str
+    task: Task
+    splits: Splits
+    digest: str  # of the files
+
+    @property
+    def dev_splits(self) -> list[str]:
+        """The dev splits that are there, the first of which runs are compared on."""
+        return [split for split in self.task.dev_splits if split in self.splits]
+
+
+def task_named(name: str) -> Task:
+    """An entry of TASKS. Raises ConfigError."""
+    if name not in TASKS:
+        raise ConfigError("expected a task", found=repr(name), cure=f"one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def read_task(name: str, folder: Path, splits: Sequence[str]) -> TaskData:
+    """The splits of a task that are in a folder, of those whose names begin with one of `splits`.
+
+    Raises InputError where there is none, or a file is malformed.
+    """
+    task, found, digest = task_named(name), dict[str, list[Example]](), blake2b(digest_size=16)
+    for file, data in read_all(find_files(name, folder, splits)):
+        digest.update(data)
+        found.setdefault(file.split, []).extend(task.reader.parse(file, data))
+    for split, examples in found.items():
+        if not examples:
+            raise InputError(f"expected examples of {name} {split}", path=folder, found="none")
+    return TaskData(name, task, found, digest.hexdigest())
+
+
+def read_for_training(name: str, folder: Path, config: FinetuneConfig) -> TaskData:
+    """Train and dev. Raises InputError where one is missing, or has no answers."""
+    data = read_task(name, folder, ("train", "dev"))
+    splits = dict(data.splits)
+    if "train" in splits and not data.dev_splits and config.dev_fraction > 0:
+        held_out = [hash_text(each.id) < config.dev_fraction * (1 << 64) for each in splits["train"]]
+        splits["dev"] = [each for each, is_out in zip(splits["train"], held_out, strict=True) if is_out]
+        splits["train"] = [each for each, is_out in zip(splits["train"], held_out, strict=True) if not is_out]
+    for wanted, names in (("train", ("train",)), ("dev", data.task.dev_splits)):
+        if not any(splits.get(split) for split in names):
+            raise InputError(
+                f"expected {wanted} examples of {name}", path=folder, found=", ".join(splits) or "none",
+                cure="put the file there" + ("" if wanted == "train" else ", or set finetune.dev_fraction"),
+            )
+    if config.train_examples:
+        splits["train"] = splits["train"][: config.train_examples]
+    return TaskData(name, data.task, splits, data.digest)
+
+
+def encoder_of(tokenizer: Path) -> Encode:
+    """Encodes texts with the tokenizer of a folder, a thread a core."""
+    def encode(texts: Sequence[str]) -> Texts:
+        return encode_texts(tokenizer, texts, os.cpu_count() or 1)
+
+    return encode

@@ -1,0 +1,47 @@
+"""What is done for a kind of task: how examples become features, what is learned, and what scores mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from rbt.finetune.batches import UnitBatch
+from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.features import Features, Float64, Texts
+from rbt.finetune.heads import Outputs
+from rbt.tasks.examples import Example
+from rbt.tasks.task import Task
+
+Encode = Callable[[Sequence[str]], Texts]
+Prediction = Any  # a label's name, a number, an option's number, or the text of an answer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task, and how its examples are encoded and learned."""
+
+    task: Task
+    config: FinetuneConfig
+    max_tokens: int  # of a sequence
+    mask_id: int = 0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An entry of KINDS.
+
+    `features`: of the examples of a split. `head`: fresh, for a hidden size and the features that are trained on; None:
+    the model's masked-language head. `places`: of the stream, that such a head reads. `losses`: in nats, or squares,
+    summed over the units of a batch. `scores`: (units, width), from which `predict` makes a prediction an example.
+    """
+
+    features: Callable[[Asked, Sequence[Example], Encode], Features]
+    head: Callable[[Asked, int, Features], nn.Module | None]
+    losses: Callable[[Asked, Outputs, UnitBatch, Features], Tensor]
+    scores: Callable[[Asked, Outputs, UnitBatch, Features], Tensor]
+    predict: Callable[[Asked, Sequence[Example], Features, Float64], list[Prediction]]
+    architecture: str  # of Hugging Face, which reads the model
+    places: Callable[[UnitBatch, Features], Tensor] | None = None

@@ -1,0 +1,16 @@
+"""The kinds of tasks by name."""
+
+from __future__ import annotations
+
+from rbt.finetune.choices import CHOICE, RANKING
+from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.kind import Kind
+from rbt.finetune.sentences import CLASS, SCORE
+from rbt.tasks.task import Task
+
+KINDS: dict[str, Kind] = {"class": CLASS, "score": SCORE, "choice": CHOICE}
+
+
+def kind_of(task: Task, config: FinetuneConfig) -> Kind:
+    """What is done for a task: its kind, or ranking where that is asked of classes."""
+    return RANKING if config.ranking and task.kind == "class" else KINDS[task.kind]

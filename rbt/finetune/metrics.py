@@ -1,0 +1,82 @@
+"""Scores of predictions, each from 0 to 100 (correlations from -100): METRICS, by the names that tasks give.
+
+A metric is a function of (task, examples, predictions). What a split has no examples for is nan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from rbt.tasks.examples import Choice, Example, Sentences
+from rbt.tasks.task import Task
+
+Metric = Callable[[Task, Sequence[Example], Sequence[Any]], float]
+
+
+def answer(example: Example) -> Any:
+    """The right prediction of an example; of several right spans, the first, and "" where there is none."""
+    if isinstance(example, Sentences):
+        return example.score if example.label is None else example.label
+    if isinstance(example, Choice):
+        return example.answer
+    return example.answers[0].text if example.answers else ""
+
+
+def _accuracy(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> float:
+    if not examples:
+        return math.nan
+    return 100 * float(accuracy_score([answer(each) for each in examples], list(predictions)))
+
+
+def _level(name: str) -> Metric:
+    """Accuracy over passages of a level, which ids begin with."""
+    def metric(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> float:
+        chosen = [place for place, each in enumerate(examples) if each.id.startswith(name)]
+        return _accuracy(task, [examples[place] for place in chosen], [predictions[place] for place in chosen])
+
+    return metric
+
+
+def _f1(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> float:
+    positive = list(task.labels.values())[1]
+    return 100 * float(
+        f1_score([answer(each) for each in examples], list(predictions), pos_label=positive, zero_division=0.0)
+    )
+
+
+def _matthews(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> float:
+    return 100 * float(matthews_corrcoef([answer(each) for each in examples], list(predictions)))
+
+
+def _correlation(found: Callable[[Any, Any], Any]) -> Metric:
+    def metric(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> float:
+        right, given = (np.array(values, dtype=float) for values in ([answer(e) for e in examples], predictions))
+        if len(right) < 2 or np.ptp(given) == 0 or np.ptp(right) == 0:  # a constant correlates with nothing
+            return 0.0
+        return 100 * float(found(right, given).statistic)
+
+    return metric
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": _accuracy, "f1": _f1, "matthews": _matthews,
+    "pearson": _correlation(stats.pearsonr), "spearman": _correlation(stats.spearmanr),
+    "accuracy_middle": _level("middle"), "accuracy_high": _level("high"),
+}
+
+
+def score(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> dict[str, float]:
+    """The task's metrics, but those that the split has no examples for."""
+    found = {name: METRICS[name](task, examples, predictions) for name in task.metrics}
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def selection(task: Task, scores: Mapping[str, float]) -> float:
+    """The one number by which epochs and runs are compared."""
+    return float(np.mean([scores[name] for name in task.selected_by or task.metrics if name in scores]))

@@ -1,0 +1,71 @@
+"""What a run says at its end: predictions on dev, scores, and whether it diverged.
+
+    RUN/predictions-dev.jsonl   a line an example: its id and what is predicted
+    RUN/scores.json             metrics of each dev split, of the best epoch and of all, and how it was trained
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rbt.errors import ArtefactError
+from rbt.finetune.data import TaskData
+from rbt.finetune.metrics import answer
+from rbt.manifest import read_json, to_json
+from rbt.storage import write_text
+from rbt.tasks.examples import Example
+
+SCORES = "scores.json"
+
+
+def is_collapsed(examples: Sequence[Example], predictions: Sequence[Any]) -> bool:
+    """Whether a model says the same of all examples, though their answers differ: the mark of a run that diverged."""
+    return len(set(predictions)) == 1 < len({answer(each) for each in examples})
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run has come to its end."""
+    return (run / SCORES).is_file()
+
+
+def read_scores(run: Path) -> dict[str, Any]:
+    """scores.json of a finished run. Raises ArtefactError."""
+    if not is_finished(run):
+        raise ArtefactError(
+            "expected a finished fine-tuning run", path=run, found=f"no {SCORES}", cure="run `rbt finetune`"
+        )
+    found: dict[str, Any] = read_json(run / SCORES)
+    return found
+
+
+def predictions_file(split: str) -> str:
+    """Name of the file of a split's predictions in a run."""
+    return f"predictions-{split}.jsonl"
+
+
+def write_predictions(path: Path, examples: Sequence[Example], predictions: Sequence[Any]) -> None:
+    """A JSON object a line, in the order of the examples: `id`, `prediction`."""
+    lines = [
+        json.dumps({"id": example.id, "prediction": prediction}, ensure_ascii=False)
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def write_scores(
+    run: Path, data: TaskData, predictions: Mapping[str, Sequence[Any]], epochs: Sequence[Mapping[str, float]],
+    best: int, facts: Mapping[str, Any],
+) -> None:
+    """Write the predictions of each dev split, and then scores.json. `epochs`: scores of each, `best` one of them."""
+    for split, found in predictions.items():
+        write_predictions(run / predictions_file(split), data.splits[split], found)
+    first = data.dev_splits[0]
+    table = {
+        "task": data.name, "scores": dict(epochs[best]), "best_epoch": best + 1,
+        "diverged": is_collapsed(data.splits[first], predictions[first]), "epochs": [dict(each) for each in epochs],
+        "examples": {split: len(examples) for split, examples in data.splits.items()}, **facts,
+    }
+    write_text(run / SCORES, to_json(table))

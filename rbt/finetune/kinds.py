@@ -5,10 +5,11 @@ from __future__ import annotations
 from rbt.finetune.choices import CHOICE, RANKING
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.kind import Kind
+from rbt.finetune.pronouns import PRONOUN
 from rbt.finetune.sentences import CLASS, SCORE
 from rbt.tasks.task import Task
 
-KINDS: dict[str, Kind] = {"class": CLASS, "score": SCORE, "choice": CHOICE}
+KINDS: dict[str, Kind] = {"class": CLASS, "score": SCORE, "choice": CHOICE, "pronoun": PRONOUN}
 
 
 def kind_of(task: Task, config: FinetuneConfig) -> Kind:

@@ -76,9 +76,19 @@ def write_model(out: Path, model: FineTuned, architecture: str, task: Task, name
             (temporary / file).write_bytes((tokenizer_folder / file).read_bytes())
 
 
-def load_encoder(folder: Path, dropouts: ModelConfig | None = None) -> tuple[FineTuned, str]:
-    """(model of any RoBERTa folder without a head of a task, hash of its weights). Raises ArtefactError."""
+def load_encoder(
+    folder: Path, dropouts: ModelConfig | None = None, needs_head: bool = False
+) -> tuple[FineTuned, str]:
+    """(model of any RoBERTa folder without a head of a task, hash of its weights).
+
+    Raises ArtefactError, also where a masked-language head is needed and the folder has none.
+    """
     found = read_model_folder(folder)
+    if needs_head and not found.has_head:
+        raise ArtefactError(
+            "expected the weights of a masked-language model", path=folder, found="an encoder alone",
+            cure="start from a pretrained model",
+        )
     config = found.config
     if dropouts is not None:
         config = ModelConfig(**{

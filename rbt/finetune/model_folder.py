@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rbt.errors import ArtefactError
-from rbt.finetune.heads import FineTuned
+from rbt.finetune.heads import FineTuned, SequenceHead
 from rbt.formats import tokenizer
 from rbt.manifest import read_json, to_json
 from rbt.storage import atomic_path
@@ -62,6 +62,7 @@ def model_settings(model: FineTuned, architecture: str, task: Task, name: str) -
             "id2label": {str(number): label for number, label in enumerate(labels)},
             "label2id": {label: number for number, label in enumerate(labels)},
             "problem_type": "single_label_classification" if task.labels else "regression",
+            "classifier_dropout": model.head.dropout if isinstance(model.head, SequenceHead) else None,
         }
     return settings
 

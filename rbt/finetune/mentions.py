@@ -16,11 +16,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rbt.finetune.function_words import DETERMINERS, POSSESSIVES, PREPOSITIONS, PRONOUNS
+from rbt.finetune.function_words import AUXILIARIES, DETERMINERS, PAST, POSSESSIVES, PREPOSITIONS, PRONOUNS
 
 WORD = re.compile(r"\w+")
 OWNER = re.compile(r"['\u2019]s$")
 FREE = DETERMINERS | {"s", "and"}  # words of a phrase that the text need not have there
+OF_CLAUSES = PRONOUNS | AUXILIARIES | PAST  # of which phrases have few
 SHARED, DIFFERENT, LEFT_OUT, STRANGE = 2, -3, -5, -2  # points of a word
 BEGINS_SENTENCE = re.compile(r"(?:^|[.!?:][\"'\u201d\u2019)]*\s+)[\"'\u201c\u2018(]*$")
 
@@ -79,15 +80,15 @@ def _best(words: Sequence[str], said: Sequence[str]) -> tuple[int, int, int] | N
     """
     before, after = _shared(words, said), _shared(words[::-1], said[::-1])
     strange = _strange_words(words, said)
-    best, found = (0, 0), None
+    best, found = (DIFFERENT, 0), None  # a word may differ and no other outweigh it: "Ann fell" of "Ann ran and she fell"
     for place in (place for place, word in enumerate(words) if word in PRONOUNS):
         for first in range(len(said)):
             for end in range(first + 1, len(said) + 1):
                 kept = before[first][place] + after[len(said) - end][len(words) - 1 - place]
-                if kept < best[0] or said[first:end] == [words[place]]:
+                if kept < best[0] or end - first == len(said) or said[first:end] == [words[place]]:
                     continue
                 score = (kept + STRANGE * strange[first][end - first - 1], first - end)
-                if kept > 0 and score > best:
+                if score > best:
                     best, found = score, (place, first, end - 1)
     return found
 
@@ -107,7 +108,7 @@ def _shared(words: Sequence[str], said: Sequence[str]) -> list[list[int]]:
 def _strange_words(words: Sequence[str], said: Sequence[str]) -> list[list[int]]:
     """[i][n - 1]: words of said[i:i + n] but for those of its longest stretch that the text has, too.
 
-    A determiner, the 's or an "and" is no strange word; a pronoun is one.
+    A determiner, the 's or an "and" is no strange word. A verb or a pronoun is two more, a preposition in front one.
     """
     runs = [[0] * (len(words) + 1) for _ in range(len(said) + 1)]  # of equal words from (i, p) on
     for i in reversed(range(len(said))):
@@ -120,7 +121,7 @@ def _strange_words(words: Sequence[str], said: Sequence[str]) -> list[list[int]]
         for n in range(1, len(said) - i + 1):
             free += said[i + n - 1] in FREE
             best = max(min(longest[k], i + n - k) for k in range(i, i + n))
-            inside = sum(word in PRONOUNS for word in said[i:i + n])
-            row.append(max(0, n - best - free) + inside + (said[i] in PREPOSITIONS))
+            verbs = sum(word in OF_CLAUSES for word in said[i:i + n])
+            row.append(max(0, n - best - free) + 2 * verbs + (said[i] in PREPOSITIONS))
         table.append(row)
     return table

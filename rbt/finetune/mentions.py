@@ -74,13 +74,13 @@ def in_place(phrase: str, text: str, start: int) -> str:
 
 
 def _best(words: Sequence[str], said: Sequence[str]) -> tuple[int, int, int] | None:
-    """(place of the pronoun, first and last word of the phrase), None where nothing is shared.
+    """(place of the pronoun, first and last word of the phrase), None where too little is shared.
 
     Of equal scores the shorter phrase wins, then the earlier pronoun.
     """
     before, after = _shared(words, said), _shared(words[::-1], said[::-1])
     strange = _strange_words(words, said)
-    best, found = (DIFFERENT, 0), None  # a word may differ and no other outweigh it: "Ann fell" of "Ann ran and she fell"
+    best, found = (DIFFERENT, 0), None  # one word may differ that none outweighs: "Ann helped" for "and helped"
     for place in (place for place, word in enumerate(words) if word in PRONOUNS):
         for first in range(len(said)):
             for end in range(first + 1, len(said) + 1):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rbt.errors import RbtError
 from rbt.formats.blocks import Index
 from rbt.formats.checkpoint import latest_checkpoint
 from rbt.trainer.attention import has_varlen
@@ -119,3 +120,22 @@ def test_the_micro_batch_is_found_and_remembered(packed: Path, tmp_path: Path) -
     pretrain(packed, "full-sentences", tmp_path / "run", SMALL, DataConfig(global_batch=16), schedule, run)
     [found] = json.loads((tmp_path / "run" / "micro_batch.json").read_text())
     assert found["rows"] == 16
+
+
+def test_rows_that_memory_ran_out_with_are_too_many_at_the_next_start(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is one line, and the next start takes fewer."""
+    run = RunConfig(log_every=1, validate_every=0, stop_after=1, compile=False)
+    schedule, data = ScheduleConfig(max_steps=12, warmup_steps=2), DataConfig(global_batch=16)
+
+    def out_of_memory(*_: object) -> None:
+        torch.empty(1 << 50, dtype=torch.uint8, device=device())
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rbt.trainer.training.accumulate", out_of_memory)
+        with pytest.raises(RbtError, match="out of memory with a micro-batch of 16 rows"):
+            pretrain(packed, "full-sentences", tmp_path / "run", SMALL, data, schedule, run)
+    pretrain(packed, "full-sentences", tmp_path / "run", SMALL, data, schedule, run)
+    [found] = json.loads((tmp_path / "run" / "micro_batch.json").read_text())
+    assert (found["rows"], found["too_many"]) == (14, 16)

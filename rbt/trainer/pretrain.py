@@ -105,6 +105,8 @@ def _build(
     network.checkpoint_activations = run.checkpoint_activations
     network = network.to(world.device)
     precision = precision_of(run, world.device)
+    if run.precision == "auto" and precision == torch.float16:
+        log.info("precision is float16, and losses are scaled: %s has no bfloat16", world.device_name)
     autocasting = autocast(world.device, precision)
     by_edges = has_varlen(world.device, precision, network.config.shape.hidden // network.config.shape.heads)
     if world.device.type == "cuda" and not by_edges:

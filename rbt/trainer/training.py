@@ -66,9 +66,14 @@ def be_deterministic(asked: bool) -> None:
 
 
 def precision_of(run: RunConfig, device: torch.device) -> torch.dtype:
-    """The type of matrix products; "auto" is bfloat16 on a GPU and float32 elsewhere."""
+    """The type of matrix products; "auto" is bfloat16 on a GPU, float16 on one without it, and float32 elsewhere.
+
+    A GPU that can only imitate bfloat16 (a V100, a T4) has none.
+    """
+    if run.precision == "auto" and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if run.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[run.precision]
 
 

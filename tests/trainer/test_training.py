@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -220,9 +221,23 @@ def test_dropout_is_a_function_of_seed_step_and_micro_batch() -> None:
     assert len(drawn) == 4
 
 
-def test_precision_is_float32_on_a_cpu_unless_bfloat16_is_asked_for() -> None:
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert precision_of(RunConfig(), cpu) == torch.float32 and precision_of(RunConfig(), gpu) == torch.bfloat16
+@pytest.mark.parametrize(("major", "expected"), [(7, torch.float16), (8, torch.bfloat16), (9, torch.bfloat16)])
+def test_precision_on_a_gpu_is_bfloat16_where_it_is_more_than_imitated(
+    monkeypatch: pytest.MonkeyPatch, major: int, expected: torch.dtype
+) -> None:
+    """torch's own answer for a card, by the first number of its compute capability."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    assert precision_of(RunConfig(), torch.device("cuda")) == expected
+    for name, asked in (("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)):
+        assert precision_of(RunConfig(precision=name), torch.device("cuda")) == asked  # type: ignore[arg-type]
+
+
+def test_precision_is_float32_on_a_cpu_unless_another_is_asked_for() -> None:
+    cpu = torch.device("cpu")
+    assert precision_of(RunConfig(), cpu) == torch.float32
     assert precision_of(RunConfig(precision="float16"), cpu) == torch.float16
     with autocast(cpu, torch.float32):
         assert not torch.is_autocast_enabled("cpu")

@@ -25,6 +25,7 @@ from rbt.formats.blocks import Index
 from rbt.rng import hash_keys, hash_text
 from rbt.trainer.batch_masking import mask_batch
 from rbt.trainer.batches import Grid, read_batch
+from rbt.trainer.compiling import Compiled
 from rbt.trainer.config import DataConfig, RunConfig, ScheduleConfig
 from rbt.trainer.device_errors import WORKSPACE, naming_operations, naming_rows
 from rbt.trainer.distributed import World
@@ -44,9 +45,7 @@ OVERFLOW = "float16 overflowed; the scale of the loss is halved"
 
 def wrap(model: Roberta, world: World, compiled: bool) -> nn.Module:
     """The module to call: compiled if asked, and summing gradients over ranks where there are several."""
-    if compiled:
-        torch.compiler.reset()  # a process that trains one run behind the other would come to the limit of recompiling
-    module: nn.Module = torch.compile(model) if compiled else model  # type: ignore[assignment]
+    module: nn.Module = Compiled(model) if compiled else model
     if not world.is_launched:
         return module
     devices = [world.device] if world.device.type == "cuda" else None

@@ -8,6 +8,7 @@ position = step x global_batch, running across epochs. Hashes are BLAKE2b, so th
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rbt.errors import ArtefactError, ConfigError
@@ -19,6 +20,7 @@ FOLDER = "checkpoints"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 FILES = (MODEL, OPTIMIZER, STATE)
 HASH = "blake2b"
+NAME = re.compile(r"step-\d{8,}")
 NEWEST, BEST = "newest", "best"  # of a run's checkpoints; the best by validation loss
 VALIDATION_LOSS = "validation_loss"  # fact of a checkpoint whose step was validated
 
@@ -33,6 +35,11 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
+def is_step_folder(folder: Path) -> bool:
+    """Whether a name is one that rbt gives; a copy that somebody made under another is not looked at."""
+    return NAME.fullmatch(folder.name) is not None
+
+
 def is_whole(folder: Path) -> bool:
     """Whether every file of the checkpoint is there in full size."""
     return is_artefact(folder) and all(record.is_present(folder) for record in load_manifest(folder).files)
@@ -40,7 +47,7 @@ def is_whole(folder: Path) -> bool:
 
 def checkpoints(run: Path) -> list[Path]:
     """Whole checkpoints of a run, oldest first."""
-    return [path for path in sorted((run / FOLDER).glob("step-*")) if is_whole(path)]
+    return [path for path in sorted((run / FOLDER).glob("step-*")) if is_step_folder(path) and is_whole(path)]
 
 
 def latest_checkpoint(run: Path) -> Path | None:

@@ -4,9 +4,9 @@
         ──queue──> the training thread
 
 A batch is a stream: the blocks of its rows one behind the other, without padding. The global batch of step s (counted
-from 0) is positions [s x G, (s + 1) x G), whatever the number of ranks; rank r of W takes the r-th of W equal chunks
-and cuts it into micro-batches. Nothing is dropped, padded with other rows, or repeated at the end of an epoch: batches
-run on into the next one. Needs numpy alone.
+from 0) is positions [s x G, (s + 1) x G), whatever the number of ranks; rank r of W takes the r-th of W chunks, which
+differ by one row at most, and cuts it into micro-batches. Nothing is dropped, padded with other rows, or repeated at
+the end of an epoch: batches run on into the next one. Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -78,14 +79,13 @@ def _read_batch(
     )
 
 
-def rank_share(global_batch: int, world_size: int) -> int:
-    """Rows a step and rank. Raises ConfigError where the ranks do not divide the global batch."""
-    if global_batch < 1 or global_batch % world_size:
+def check_ranks(global_batch: int, world_size: int) -> None:
+    """Raise ConfigError where a step has no row for some rank."""
+    if global_batch < world_size:
         raise ConfigError(
-            f"[data] global_batch: expected a multiple of the {world_size} ranks", found=str(global_batch),
+            f"[data] global_batch: expected a row for each of {world_size} ranks", found=str(global_batch),
             cure="change data.global_batch or the number of processes",
         )
-    return global_batch // world_size
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ class Grid:
     world_size: int
     micro_batch: int
 
-    def micro_batches(self, global_batch: int) -> int:
-        """Micro-batches a step and rank; the last may be smaller."""
-        return -(-rank_share(global_batch, self.world_size) // self.micro_batch)
+    def micro_batches(self, global_batch: int) -> list[int]:
+        """Micro-batches a step of each rank; the last of a rank may be smaller."""
+        edges = [rank * global_batch // self.world_size for rank in range(self.world_size + 1)]
+        return [-(-(end - start) // self.micro_batch) for start, end in pairwise(edges)]
 
     def step_rows(self, step: int, seed: int, global_batch: int, num_rows: int) -> list[tuple[Int64, Int64]]:
         """(epochs, rows) of each micro-batch of this rank in a step."""
-        rank_share(global_batch, self.world_size)
         positions = step_positions(step, global_batch, self.rank, self.world_size)
         epochs, rows = rows_at(positions, seed, num_rows)
         cuts = np.arange(self.micro_batch, len(rows), self.micro_batch)

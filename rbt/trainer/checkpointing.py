@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from rbt.formats.checkpoint import (
 )
 from rbt.manifest import Manifest, read_json, record_files, to_json, write_manifest
 from rbt.storage import TEMPORARY, atomic_path
+from rbt.trainer.distributed import World
 
 log = logging.getLogger(__name__)
 STAGE, STAGE_VERSION = "pretrain", 1
@@ -84,8 +85,10 @@ def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Both moments of each parameter as `exp_avg.<name>` and `exp_avg_sq.<name>`, and `step`."""
+    """Both moments of each parameter as `exp_avg.<name>` and `exp_avg_sq.<name>`, and `step`; none before an update."""
     state = optimizer.state_dict()["state"]
+    if not state:
+        return {}
     tensors = {
         f"{moment}.{name}": state[number][moment]
         for number, name in enumerate(_names(model, optimizer))
@@ -96,6 +99,8 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` took, on the parameters' own devices."""
+    if not tensors:
+        return
     state = {
         number: {"step": tensors["step"].clone(), **{moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}}
         for number, name in enumerate(_names(model, optimizer))
@@ -141,7 +146,7 @@ def write_checkpoint(run: Path, snapshot: Snapshot, keep: Keep) -> Path:
 def superfluous(run: Path, keep: Keep) -> list[Path]:
     """The whole checkpoints that do not stay."""
     folders = checkpoints(run)
-    staying = set(folders[-keep.newest :] if keep.newest else folders)
+    staying = set(folders[-keep.newest :] if keep.newest > 0 else folders)
     if keep.every:
         staying.update(folder for folder in folders if step_of(folder) % keep.every == 0)
     best = best_checkpoint(run)
@@ -158,10 +163,10 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Begin to write a checkpoint, as soon as the one before is written. Raises what went wrong with that."""
+    def save(self, take: Callable[[], Snapshot]) -> None:
+        """Begin to write a checkpoint, taken as soon as the one before is written. Raises what went wrong with that."""
         self.wait()
-        self._thread = threading.Thread(target=self._work, args=(snapshot,), name="checkpoint")
+        self._thread = threading.Thread(target=self._work, args=(take(),), name="checkpoint")
         self._thread.start()
 
     def _work(self, snapshot: Snapshot) -> None:
@@ -169,6 +174,18 @@ class Saver:
             write_checkpoint(self._run, snapshot, self._keep)
         except BaseException as error:  # it belongs to the thread that waits
             self._error = error
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What went wrong with the checkpoint that was begun last, as far as is known by now."""
+        return self._error
+
+    def retry(self, take: Callable[[], Snapshot]) -> None:
+        """After a failure: write a checkpoint of now, and wait for it. Raises RbtError where that fails, too."""
+        log.warning("%s; trying once more", self._error)
+        self._error = None
+        self.save(take)
+        self.wait()
 
     def wait(self) -> None:
         """Until what was begun is written. Raises RbtError where it could not be."""
@@ -189,10 +206,29 @@ def discard(folder: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Check every hash, fill model and optimizer, and return the state. Raises ArtefactError for a damaged file."""
-    read_checkpoint(folder)
-    model.load_state_dict(load_file(folder / MODEL))
-    restore_optimizer(model, optimizer, load_file(folder / OPTIMIZER))
-    state: dict[str, Any] = read_json(folder / STATE)
-    return state
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: World
+) -> dict[str, Any]:
+    """Fill model and optimizer from a checkpoint, and return its state.
+
+    The first rank reads and checks every byte, and sends the tensors to the others. Every rank calls it. Raises
+    ArtefactError for a damaged file.
+    """
+    tensors: dict[str, Tensor] = {}
+    has_moments = 0
+    if world.is_first:
+        with world.working("loading a checkpoint"):
+            read_checkpoint(folder)
+            tensors, moments = load_file(folder / MODEL), load_file(folder / OPTIMIZER)
+            has_moments = int(bool(moments))
+        tensors.update({f"{OPTIMIZER}.{name}": tensor for name, tensor in moments.items()})
+    has_moments = world.from_first(has_moments)
+    model.load_state_dict({name: world.spread(tensors.get(name), like) for name, like in model.state_dict().items()})
+    if has_moments:
+        likes = {"step": torch.zeros((), dtype=torch.float32)}
+        likes |= {f"{moment}.{name}": like.detach() for name, like in model.named_parameters() for moment in MOMENTS}
+        restore_optimizer(
+            model, optimizer,
+            {name: world.spread(tensors.get(f"{OPTIMIZER}.{name}"), like) for name, like in likes.items()},
+        )
+    return dict(read_json(folder / STATE))

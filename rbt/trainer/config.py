@@ -5,8 +5,11 @@ Sizes and optimizer: RoBERTa paper, table 9. Where the paper and fairseq differ,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rbt.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ class ScheduleConfig:
 class RunConfig:
     """[run]: what a resumed run may change."""
 
-    log_every: int = 10  # steps
-    checkpoint_every: int = 1000  # steps
+    log_every: int = 10  # steps; 0 = at the end alone
+    checkpoint_every: int = 1000  # steps; 0 = at the end alone
     keep_checkpoints: int = 3  # newest kept; 0 keeps all
     keep_every: int = 0  # steps; checkpoints at their multiples are kept, too; 0 = none
     keep_best: bool = True  # keep the checkpoint of the lowest validation loss, too
@@ -100,5 +103,50 @@ class RunConfig:
     compile: bool | Literal["auto"] = "auto"  # torch.compile the model; auto: on a GPU
     deterministic: bool = False  # kernels that give the same bits every time, where torch has them
     checkpoint_activations: bool = False  # compute layers anew in the backward pass: less memory, a third more work
+    new_schedule: bool = False  # go on with the recipe's [schedule] where the run began with another one
     skipped_steps: int = 10  # in a row, after which the run stops: losses that are not finite, or spikes
     patience: int = 900  # seconds a rank waits for the others before it ends the job and names who is missing
+
+
+# key -> (least, below what); sizes of 0 are those of the named size
+RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "model": {
+        **dict.fromkeys(("layers", "hidden", "heads", "feed_forward"), (0, math.inf)),
+        **dict.fromkeys(("dropout", "attention_dropout"), (0, 1)),
+    },
+    "data": {
+        "seed": (0, 1 << 63), "global_batch": (1, 1 << 31), "micro_batch": (1, 1 << 31), "static_masks": (0, 1 << 31),
+        "next_sentence_weight": (0, math.inf),
+    },
+    "schedule": {
+        "beta1": (0, 1), "beta2": (0, 1),
+        "spike_window": (1, 1 << 31),
+        **dict.fromkeys(("peak_learning_rate", "weight_decay", "epsilon", "clip_norm", "spike_nats"), (0, math.inf)),
+    },
+    "run": {
+        **dict.fromkeys(("skipped_steps", "patience"), (1, 1 << 31)),
+        **dict.fromkeys(
+            (
+                "log_every", "checkpoint_every", "keep_checkpoints", "keep_every", "validate_every", "validation_rows",
+                "stop_after",
+            ),
+            (0, 1 << 31),
+        ),
+    },
+}
+
+
+def check_ranges(model: ModelConfig, data: DataConfig, schedule: ScheduleConfig, run: RunConfig) -> None:
+    """Raise ConfigError for a number outside its range, or one that is not finite."""
+    sections: dict[str, dict[str, Any]] = {
+        "model": asdict(model), "data": asdict(data), "schedule": asdict(schedule), "run": asdict(run),
+    }
+    for name, ranges in RANGES.items():
+        for key, (least, above) in ranges.items():
+            value = sections[name][key]
+            if isinstance(value, int | float) and not least <= value < above:
+                limit = "finite" if above == math.inf else f"below {above:,}"
+                raise ConfigError(
+                    f"[{name}] {key}: expected at least {least}, {limit}", found=str(value),
+                    cure=f"--set {name}.{key}=...",
+                )

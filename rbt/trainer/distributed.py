@@ -15,7 +15,7 @@ from datetime import timedelta
 from types import FrameType
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from rbt.errors import ConfigError
 from rbt.trainer.config import RunConfig
@@ -64,6 +64,17 @@ class World:
     def from_first(self, value: int) -> int:
         """Rank 0's value, on every rank; also a point that all ranks pass together."""
         return int(self.sum([value if self.is_first else 0])[0])
+
+    def spread(self, tensor: Tensor | None, like: Tensor) -> Tensor:
+        """The first rank's tensor on every rank, of the shape, type and device of `like`; the others have None."""
+        if not self.is_launched:
+            assert tensor is not None
+            return tensor
+        self._meet()
+        device = self.device  # that the ranks exchange tensors on
+        sent = torch.empty_like(like, device=device) if tensor is None else tensor.to(device, like.dtype)
+        distributed.broadcast(sent, 0)
+        return sent.to(like.device)
 
     def _meet(self) -> None:
         if self.heartbeat is not None:

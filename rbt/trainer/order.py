@@ -87,7 +87,9 @@ def rows_at(positions: Integers, seed: int, num_rows: int) -> tuple[Int64, Int64
 
 
 def step_positions(step: int, global_batch: int, rank: int = 0, world_size: int = 1) -> Int64:
-    """Positions that a rank reads in a step (counted from 0): its contiguous share of [step x G, (step + 1) x G)."""
-    share = global_batch // world_size
-    first = step * global_batch + rank * share
-    return np.arange(first, first + share, dtype=np.int64)
+    """Positions that a rank reads in a step (counted from 0): its contiguous share of [step x G, (step + 1) x G).
+
+    Shares differ by one row at most.
+    """
+    first, end = (step * global_batch + number * global_batch // world_size for number in (rank, rank + 1))
+    return np.arange(first, end, dtype=np.int64)

@@ -25,9 +25,9 @@ from rbt.formats.tokenizer import read_vocab
 from rbt.progress import progress
 from rbt.trainer.attention import has_varlen
 from rbt.trainer.batch_masking import mask_batches
-from rbt.trainer.batches import Grid, prefetched, rank_share, read_steps
+from rbt.trainer.batches import Grid, check_ranks, prefetched, read_steps
 from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint
-from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig, check_ranges
 from rbt.trainer.distributed import StopRequest, World, join, stop_on_signals
 from rbt.trainer.initial import Initial, initial_of, start_model
 from rbt.trainer.inputs import Inputs, make_inputs, rounding_for
@@ -55,7 +55,7 @@ def _is_due(step: int, every: int) -> bool:
 def _train(session: Session, first: int, last: int, request: StopRequest, steps: Iterator[list[Inputs]]) -> None:
     """Steps first + 1 to `last`, or to the one in which a signal came."""
     training, pace = session.training, Pace()
-    total, shown = training.schedule.max_steps, training.world.is_first
+    total, shown, is_owed = training.schedule.max_steps, training.world.is_first, False
     with progress("pretrain", total, "step", initial=first, shown=shown) as bar:
         for step in range(first + 1, last + 1):
             training.world.reach(step)
@@ -71,9 +71,12 @@ def _train(session: Session, first: int, last: int, request: StopRequest, steps:
                 session.report(step, result, pace, bar)
             if _is_due(step, training.run.validate_every) or step == total:
                 validation_loss = session.validate(step)
+            session.mind_failed_save(step)
+            is_owed = is_owed or _is_due(step, training.run.checkpoint_every)
             is_sound = training.watch.skipped == 0  # else newer, worse checkpoints would push out the good ones
-            if (_is_due(step, training.run.checkpoint_every) and is_sound) or is_end:
+            if (is_owed and is_sound) or is_end:
                 session.save(step, validation_loss)
+                is_owed = False
             bar.update()
             if result.stop_asked:
                 log.info("stopped at step %d on a signal; start again to go on", step)
@@ -112,7 +115,8 @@ def _build(
     if world.device.type == "cuda" and not by_edges:
         log.warning("attention goes under a mask: this torch has no flash attention by edges for %s here", precision)
     compiled = world.device.type == "cuda" if run.compile == "auto" else run.compile
-    share = rank_share(data.global_batch, world.size)
+    check_ranks(data.global_batch, world.size)
+    share = -(-data.global_batch // world.size)  # of the ranks that have most
     key = circumstances(world, network, index.max_tokens, precision, compiled, by_edges)
     rounding = partial(
         rounding_for, max_tokens=index.max_tokens, fraction=data.masked_fraction, compiled=compiled, by_edges=by_edges
@@ -129,7 +133,7 @@ def _build(
         world, network, wrap(network, world, compiled), build_optimizer(network, schedule),
         masking_rule(data, read_vocab(packed)), grid, data, schedule, run,
         rounding(rows), Watch(schedule),
-        LossScale(precision == torch.float16, world.size * grid.micro_batches(data.global_batch)),
+        LossScale(precision == torch.float16, sum(grid.micro_batches(data.global_batch))),
         partial(forget, out, key, rows) if is_found else None,
     )
 
@@ -157,6 +161,7 @@ def pretrain(
     `packed` is copied to `stage_to` first, once per node. Raises ConfigError, ArtefactError where `out` holds another
     run or an input is damaged, RbtError where the disk is full, a rank is gone, or the losses are not to be trusted.
     """
+    check_ranges(model, data, schedule, run)
     check_schedule(schedule)
     if stage_to is not None:
         packed, format = stage(packed, format, stage_to)
@@ -165,7 +170,10 @@ def pretrain(
     initial = initial_of(init, out, packed, train.vocab_size, train.max_tokens, model)
     tables = describe(packed, folder, train, initial, initial.model if initial else model, data, schedule, run)
     be_deterministic(run.deterministic)
-    with join(run.device, run.patience) as world, open_run(out, packed, tables, world), stop_on_signals() as request:
+    with (
+        join(run.device, run.patience) as world, open_run(out, packed, tables, world) as changed,
+        stop_on_signals() as request,
+    ):
         newest = latest_checkpoint(out)
         first = world.from_first(step_of(newest) if newest else 0)
         if first >= schedule.max_steps:
@@ -179,6 +187,9 @@ def pretrain(
             log.info("%s", describe_flops(training))
         saver = Saver(out, Keep(run.keep_checkpoints, run.keep_every, run.keep_best))
         session = Session(out, tables, training, train, validation, Metrics(out, first, world), saver)
+        if changed:
+            log.warning("from step %d on: %s", first + 1, ", ".join(f"{key} = {changed[key]!r}" for key in changed))
+            session.metrics.write({"step": first, "changed": changed})
         last = _last_step(first, schedule, run)
         try:
             with prefetched(_inputs(training, train, first, last)) as steps:
@@ -191,7 +202,7 @@ def pretrain(
 
 
 def _resume(training: Training, checkpoint: Path) -> None:
-    state = load_checkpoint(checkpoint, training.model, training.optimizer)
+    state = load_checkpoint(checkpoint, training.model, training.optimizer, training.world)
     training.watch.restore(state.get("watch", {}))
     training.loss_scale.restore(state.get("loss_scale", {}))
     log.info("%s: going on after step %d", checkpoint.parent.parent, state["step"])

@@ -65,7 +65,7 @@ class Pace:
 
 def perplexity(loss: float) -> float:
     """e^loss, over the selected positions alone, as in the paper; finite for any loss."""
-    return math.exp(min(loss, 700.0))
+    return math.exp(min(loss, 700.0)) if not math.isnan(loss) else loss
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -120,13 +120,19 @@ def step_record(step: int, epoch: float, result: StepResult, pace: Pace, trainin
 
 
 def validation_record(step: int, loss: float, next_loss: float | None) -> dict[str, Any]:
-    """The record of a validation."""
-    record = {"step": step, "validation_loss": loss, "validation_perplexity": perplexity(loss)}
-    return record if next_loss is None else {**record, "validation_next_loss": next_loss}
+    """The record of a validation; see `written`."""
+    numbers = {"validation_loss": loss, "validation_perplexity": perplexity(loss)}
+    if next_loss is not None:
+        numbers["validation_next_loss"] = next_loss
+    return {"step": step, **written(numbers)}
+
+
+def written(numbers: Mapping[str, float]) -> dict[str, float | str]:
+    """Numbers as JSON has them; those that it has no word for, which are not finite, as texts."""
+    return {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
 
 
 def skip_record(step: int, result: StepResult, where: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of an update that was left out; numbers that JSON has no word for are texts."""
-    numbers = {"loss": result.loss, "gradient_norm": result.gradient_norm}
-    written = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
-    return {"step": step, "skipped": result.skipped, **{f"skipped_{name}": v for name, v in written.items()}, **where}
+    """The record of an update that was left out; see `written`."""
+    numbers = written({"skipped_loss": result.loss, "skipped_gradient_norm": result.gradient_norm})
+    return {"step": step, "skipped": result.skipped, **numbers, **where}

@@ -5,12 +5,14 @@
     RUN/metrics.jsonl    one JSON object a logged step or validation
     RUN/checkpoints/     tensorboard/     the tokenizer's files
 
-A resumed run may change [run], micro_batch, the number of ranks and the device; any other difference is an error.
+A resumed run may change [run], micro_batch, the number of ranks and the device; any other difference is an error, but
+for [schedule] with run.new_schedule: then the records say what was changed, and at which step.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -24,11 +26,12 @@ from rbt.formats import tokenizer
 from rbt.formats.blocks import Index
 from rbt.manifest import fingerprint
 from rbt.stage import WORK, exclusive
-from rbt.storage import atomic_path, hash_file, write_text
+from rbt.storage import TEMPORARY, atomic_path, hash_file, write_text
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.distributed import World
 from rbt.trainer.initial import Initial
 
+log = logging.getLogger(__name__)
 CONFIG, METRICS, TENSORBOARD = "config.toml", "metrics.jsonl", "tensorboard"
 FREE = frozenset({("data", "micro_batch")})  # keys outside [run] that a resumed run may change
 SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "schedule": ScheduleConfig}
@@ -79,45 +82,52 @@ def _with_defaults(tables: Tables) -> Tables:
     return {**tables, **{name: to_table(section) for name, section in sections.items()}}
 
 
-def check_run(out: Path, tables: Tables) -> None:
-    """Raise ArtefactError where `out` holds another run, or something that is no run."""
+def check_run(out: Path, tables: Tables) -> dict[str, Any]:
+    """Raise ArtefactError where `out` holds another run, or something that is no run; return what changed, by key.
+
+    Only keys of [schedule] may, and only if `run.new_schedule` says so.
+    """
     path = out / CONFIG
     if not path.is_file():
-        if out.is_dir() and any(entry.name != WORK for entry in out.iterdir()):
+        if out.is_dir() and any(entry.name != WORK and not entry.name.startswith(TEMPORARY) for entry in out.iterdir()):
             raise ArtefactError(
                 "expected a new or empty folder, or a run", path=out, found=f"other files and no {CONFIG}",
                 cure="choose another --out",
             )
-        return
+        return {}
     try:
         before = identity_of(_with_defaults(tomllib.loads(path.read_text("utf-8"))))
     except tomllib.TOMLDecodeError as error:
         raise ArtefactError("expected the configuration of a run", path=path, found=str(error)) from error
     now = identity_of(tables)
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
+    changed = {key: now.get(key) for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)}
+    for key, value in changed.items():
+        is_schedule = key.startswith("schedule.")
+        if not (is_schedule and tables["run"]["new_schedule"]):
+            other = "--set run.new_schedule=true" if is_schedule else "choose another --out"
             raise ArtefactError(
-                f"expected {key} = {before.get(key)!r}, with which this run began", path=out,
-                found=repr(now.get(key)), cure="give it the same value, or choose another --out",
+                f"expected {key} = {before.get(key)!r}, with which this run began", path=out, found=repr(value),
+                cure=f"give it the same value, or {other}",
             )
+    return changed
 
 
 @contextmanager
-def open_run(out: Path, packed: Path, tables: Tables, world: World) -> Iterator[None]:
-    """Hold a new or a resumed run's folder. Every rank calls it; all check, the first writes."""
-    check_run(out, tables)
+def open_run(out: Path, packed: Path, tables: Tables, world: World) -> Iterator[dict[str, Any]]:
+    """Hold a new or a resumed run's folder. Every rank calls it; all check, the first writes. Yields what changed."""
+    changed = check_run(out, tables)
     world.from_first(0)  # nobody writes before all have checked
     if not world.is_first:
         world.from_first(0)
-        yield
+        yield changed
         return
     with exclusive(out, "run"):
+        write_text(out / CONFIG, to_toml(tables))  # first: what is written before it would be taken for other files
         for name in tokenizer.FILES:
             with atomic_path(out / name) as temporary:
                 shutil.copyfile(packed / name, temporary)
-        write_text(out / CONFIG, to_toml(tables))
         world.from_first(0)
-        yield
+        yield changed
 
 
 def _step_of(path: Path, line: str) -> int:
@@ -148,6 +158,7 @@ class Metrics:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:  # the package is optional on a training image
+            log.info("%s: no TensorBoard here; %s has the same numbers", out, METRICS)
             return
         self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1)
 

@@ -14,7 +14,7 @@ from rbt.errors import RbtError
 from rbt.formats.blocks import Index
 from rbt.formats.checkpoint import VALIDATION_LOSS
 from rbt.progress import Bar
-from rbt.trainer.checkpointing import Saver, take_snapshot
+from rbt.trainer.checkpointing import Saver, Snapshot, take_snapshot
 from rbt.trainer.reporting import Pace, perplexity, skip_record, step_record, validation_record
 from rbt.trainer.run_folder import METRICS, Metrics, Tables
 from rbt.trainer.training import StepResult, Training
@@ -40,13 +40,19 @@ class Session:
 
     def save(self, step: int, validation_loss: float | None) -> None:
         """Begin to write the checkpoint of a step; the other ranks go on."""
-        training = self.training
-        if not training.world.is_first:
-            return
-        with training.world.working("saving a checkpoint"):
-            self._save(step, validation_loss)
+        world = self.training.world
+        if world.is_first:
+            with world.working("saving a checkpoint"):
+                self.saver.save(lambda: self._snapshot(step, validation_loss))
 
-    def _save(self, step: int, validation_loss: float | None) -> None:
+    def mind_failed_save(self, step: int) -> None:
+        """Where the newest checkpoint could not be written, try again now. Raises RbtError where that fails, too."""
+        world = self.training.world
+        if world.is_first and self.saver.failure is not None:
+            with world.working("saving a checkpoint"):
+                self.saver.retry(lambda: self._snapshot(step, None))
+
+    def _snapshot(self, step: int, validation_loss: float | None) -> Snapshot:
         training = self.training
         state = {
             "step": step, "position": self.position(step), "global_batch": training.data.global_batch,
@@ -54,10 +60,10 @@ class Session:
             "config": {name: table for name, table in self.tables.items() if name != "run"},
             "watch": training.watch.state(), "loss_scale": training.loss_scale.state(),
         }
-        if validation_loss is not None:
+        if validation_loss is not None and math.isfinite(validation_loss):
             state[VALIDATION_LOSS] = validation_loss
         inputs = {"index": self.train.manifest.fingerprint, "tokenizer": self.tables["packed"]["tokenizer"]}
-        self.saver.save(take_snapshot(training.model, training.optimizer, state, inputs))
+        return take_snapshot(training.model, training.optimizer, state, inputs)
 
     def report(self, step: int, result: StepResult, pace: Pace, bar: Bar) -> None:
         """Write the record of a logged step."""
@@ -73,6 +79,8 @@ class Session:
             return None
         loss, next_loss = self.training.validate(self.validation)
         self.metrics.write(validation_record(step, loss, next_loss))
+        if not math.isfinite(loss):
+            log.warning("step %d: the validation loss is %s", step, loss)
         return loss
 
     def check(self, step: int, result: StepResult) -> None:
@@ -95,5 +103,6 @@ class Session:
             raise RbtError(
                 f"expected an update in {training.run.skipped_steps} steps", path=self.out,
                 found=f"all left out up to step {step}: {result.skipped}",
-                cure="lower schedule.peak_learning_rate, or set schedule.clip_norm; checkpoints before it are intact",
+                cure="lower schedule.peak_learning_rate or set schedule.clip_norm, and start again with "
+                "run.new_schedule=true; it goes on from the newest checkpoint: delete those in which it went wrong",
             )

@@ -176,7 +176,7 @@ class Training:
             sum(inputs.masked_tokens for inputs in batches), sum(inputs.pairs for inputs in batches),
             sum(inputs.tokens for inputs in batches), float(stop_asked),
         ])
-        first = self.grid.rank * len(batches)
+        first = sum(self.grid.micro_batches(self.data.global_batch)[: self.grid.rank])
         seeds = [(self.data.seed, step, first + number) for number in range(len(batches))]
         # DDP averages over ranks: times their number gives the sum
         scale = self.world.size * self.loss_scale.value

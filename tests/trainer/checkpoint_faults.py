@@ -19,10 +19,12 @@ from rbt.rng import rng
 from rbt.storage import TEMPORARY, sweep
 from rbt.trainer.checkpointing import Keep, Saver, load_checkpoint, take_snapshot
 from rbt.trainer.config import ModelConfig, ScheduleConfig
+from rbt.trainer.distributed import World
 from rbt.trainer.model import Roberta, build_model
 from rbt.trainer.optim import build_optimizer
 
 KEEP = 2
+ALONE = World(0, 1, torch.device("cpu"), False)
 
 
 def build() -> tuple[Roberta, torch.optim.AdamW]:
@@ -50,7 +52,7 @@ def save(run: Path, step: int) -> None:
     fill(model, optimizer, step)
     state = {"step": step, "position": 8 * step, "global_batch": 8, "epoch": 0, "config": {}}
     saver = Saver(run, Keep(KEEP))
-    saver.save(take_snapshot(model, optimizer, state, {}))
+    saver.save(lambda: take_snapshot(model, optimizer, state, {}))
     saver.wait()
 
 
@@ -62,7 +64,7 @@ def check(run: Path) -> int:
     for folder in checkpoints(run):
         read_checkpoint(folder)
     model, optimizer = build()
-    state = load_checkpoint(newest, model, optimizer)
+    state = load_checkpoint(newest, model, optimizer, ALONE)
     assert state["step"] == step_of(newest)
     for parameter in model.parameters():
         tensors = [parameter, *optimizer.state[parameter].values()]

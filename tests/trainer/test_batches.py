@@ -16,13 +16,13 @@ from rbt.formats import tokens
 from rbt.formats.blocks import Index
 from rbt.formats.tokenizer import BOS, EOS
 from rbt.trainer.batch_masking import mask_batch
-from rbt.trainer.batches import Batch, Grid, prefetched, read_batch, read_steps
+from rbt.trainer.batches import Batch, Grid, check_ranks, prefetched, read_batch, read_steps
 from rbt.trainer.config import DataConfig
 from rbt.trainer.masking import masking_rule
 
 from .conftest import VOCAB
 
-GRIDS = [(ranks, rows) for ranks in (1, 2, 4) for rows in (1, 3, 100)]
+GRIDS = [(ranks, rows) for ranks in (1, 2, 3, 4) for rows in (1, 3, 100)]
 Seen = dict[tuple[int, int], tuple[list[int], list[int]]]
 
 
@@ -137,10 +137,19 @@ def test_v30_v31_another_grid_goes_on_with_the_same_blocks_and_masks(
     assert {epoch for epoch, _ in straight} == {0, 1, 2}
 
 
-def test_a_global_batch_that_ranks_do_not_divide_names_the_key() -> None:
-    with pytest.raises(ConfigError, match=r"global_batch: expected a multiple of the 3 ranks; found 8"):
-        Grid(0, 3, 2).step_rows(0, 1, 8, 100)
-    assert Grid(0, 2, 3).micro_batches(8) == 2
+def test_a_global_batch_without_a_row_for_each_rank_names_the_key() -> None:
+    check_ranks(8, 8)
+    with pytest.raises(ConfigError, match=r"global_batch: expected a row for each of 9 ranks; found 8"):
+        check_ranks(8, 9)
+
+
+@pytest.mark.parametrize(("ranks", "rows"), [(1, 3), (2, 3), (3, 1), (3, 2), (5, 4), (8, 1)])
+def test_ranks_have_as_many_micro_batches_as_they_say(ranks: int, rows: int) -> None:
+    grids = [Grid(rank, ranks, rows) for rank in range(ranks)]
+    parts = [grid.step_rows(5, 1, 8, 100) for grid in grids]
+    assert [len(part) for part in parts] == grids[0].micro_batches(8)
+    shares = [sum(len(rows) for _, rows in part) for part in parts]
+    assert sum(shares) == 8 and max(shares) - min(shares) <= 1
 
 
 def test_a_row_longer_than_the_index_allows_is_named(full_index: Index) -> None:

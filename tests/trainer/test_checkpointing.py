@@ -18,10 +18,12 @@ from rbt.storage import TEMPORARY
 from rbt.trainer import checkpointing
 from rbt.trainer.checkpointing import Keep, Saver, discard, load_checkpoint, take_snapshot, write_checkpoint
 from rbt.trainer.config import ModelConfig, ScheduleConfig
+from rbt.trainer.distributed import World
 from rbt.trainer.model import Roberta, build_model
 from rbt.trainer.optim import build_optimizer
 
 KEEP = Keep(3)
+ALONE = World(0, 1, torch.device("cpu"), False)
 SCRIPT = Path(__file__).with_name("checkpoint_faults.py")
 
 
@@ -58,7 +60,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path, decay_all: bool) -> No
     assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "manifest.json", "provenance.json"])
     model, optimizer = build(decay_all=decay_all)
     other, other_optimizer = build(2, decay_all)
-    state = load_checkpoint(folder, other, other_optimizer)
+    state = load_checkpoint(folder, other, other_optimizer, ALONE)
     assert (state["step"], state["position"], state["global_batch"], state["epoch"]) == (7, 56, 8, 2)
     for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -98,13 +100,13 @@ def test_what_changes_while_a_checkpoint_is_written_is_not_in_it(
     before = [parameter.detach().clone() for parameter in model.parameters()]
     saver = Saver(tmp_path, KEEP)
     state = {"step": 1, "position": 8, "global_batch": 8, "epoch": 0, "config": {}}
-    saver.save(take_snapshot(model, optimizer, state, {}))
+    saver.save(lambda: take_snapshot(model, optimizer, state, {}))
     optimizer.param_groups[0]["lr"] = 1.0
     optimizer.step()
     changed.set()
     saver.wait()
     other = build(2)
-    load_checkpoint(step_folder(tmp_path, 1), *other)
+    load_checkpoint(step_folder(tmp_path, 1), *other, ALONE)
     assert all(torch.equal(a, b) for a, b in zip(before, other[0].parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
@@ -118,7 +120,7 @@ def test_a_checkpoint_that_could_not_be_written_is_an_error_of_the_thread_that_t
     monkeypatch.setattr(checkpointing, "save_file", fail)
     saver = Saver(tmp_path, KEEP)
     state = {"step": 1, "position": 8, "global_batch": 8, "epoch": 0, "config": {}}
-    saver.save(take_snapshot(*build(), state, {}))
+    saver.save(lambda: take_snapshot(*build(), state, {}))
     with pytest.raises(RbtError, match=r"expected room for a checkpoint; found .*No space left"):
         saver.wait()
     saver.wait()  # it is said once
@@ -131,7 +133,7 @@ def test_a_checkpoint_with_a_cut_file_is_passed_over_and_written_anew(tmp_path: 
     assert latest_checkpoint(tmp_path) == step_folder(tmp_path, 1)
     save(tmp_path, 2)
     assert latest_checkpoint(tmp_path) == step_folder(tmp_path, 2)
-    load_checkpoint(step_folder(tmp_path, 2), *build(2))
+    load_checkpoint(step_folder(tmp_path, 2), *build(2), ALONE)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -141,7 +143,7 @@ def test_a_changed_byte_is_an_error_that_names_the_file(tmp_path: Path, name: st
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     with pytest.raises(ArtefactError, match=f"{name}.*expected the file as it was saved"):
-        load_checkpoint(file.parent, *build())
+        load_checkpoint(file.parent, *build(), ALONE)
 
 
 def test_a_discarded_checkpoint_leaves_nothing(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_run_says_which_step_it_is_in_and_when_it_saves(
         yield
         work.pop()
 
-    def save(self: Saver, snapshot: Snapshot) -> None:
+    def save(self: Saver, take: Callable[[], Snapshot]) -> None:
         saved.append(f"save {work}")
 
     def wait(self: Saver) -> None:
@@ -233,7 +233,7 @@ def test_ranks_whose_launcher_is_killed_end_with_a_checkpoint(start: StartJob) -
 def test_a_mistake_is_one_line_whatever_the_ranks(start: StartJob) -> None:
     for format, settings, words in (
         ("segment-pair", (), "expected an index of format 'segment-pair'"),  # before the ranks have joined
-        ("doc-sentences", ("data.global_batch=9",), "expected a multiple of the 2 ranks"),  # and after
+        ("doc-sentences", ("data.global_batch=1",), "expected a row for each of 2 ranks"),  # and after
     ):
         job = start("schedule.max_steps=2", *settings, out=format, format=format)
         assert job.end() == 2

@@ -86,7 +86,10 @@ def test_v31_positions_run_on_into_the_next_epoch() -> None:
 def test_ranks_share_a_step_in_contiguous_chunks() -> None:
     whole = step_positions(3, 12)
     assert whole.tolist() == list(range(36, 48))
-    assert np.array_equal(np.concatenate([step_positions(3, 12, rank, 4) for rank in range(4)]), whole)
+    for ranks in (1, 4, 5, 12):
+        shares = [step_positions(3, 12, rank, ranks) for rank in range(ranks)]
+        assert np.array_equal(np.concatenate(shares), whole)
+        assert {len(share) for share in shares} <= {12 // ranks, -(-12 // ranks)}
 
 
 def test_a_position_outside_is_refused() -> None:

@@ -121,6 +121,14 @@ def test_v39_every_grid_gives_the_gradients_of_one_pass(
     assert_same(run_ranks(packed / INDEX, ranks, accumulation, tmp_path / "gradients"), expected)
 
 
+@pytest.mark.slow
+def test_v39_three_ranks_with_unequal_shares_give_the_gradients_of_one_pass(
+    packed: Path, expected: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """16 rows in micro-batches of 5: one, one, and, for the rank that has 6 rows, two."""
+    assert_same(run_ranks(packed / INDEX, 3, 1, tmp_path / "gradients"), expected)
+
+
 def test_v39_two_ranks_give_the_gradients_of_one_pass_over_pairs(pair_folder: Path, tmp_path: Path) -> None:
     """The losses of masked tokens and of pairs, each a global mean, are added."""
     expected = expected_gradients(open_index(pair_folder, "train"))

@@ -222,7 +222,7 @@ def test_a_model_learns_what_the_pronouns_that_it_sees_stand_for(
 ) -> None:
     data = write_wnli(tmp_path / "data", schemas(), schemas())
     config = FinetuneConfig(
-        learning_rate=3e-3, epochs=60, batch_size=4, early_stopping=0, dropout=0.0, attention_dropout=0.0,
+        learning_rate=3e-3, epochs=35, batch_size=4, early_stopping=0, dropout=0.0, attention_dropout=0.0,
         pronoun_loss=loss, margin_beta=0.5,  # type: ignore[arg-type]
     )
     out = finetune("wnli", start_model, data, tmp_path / "run", config, RunConfig(device="cpu", checkpoint_every=0))

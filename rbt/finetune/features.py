@@ -85,7 +85,7 @@ def encode_texts(tokenizer: Path, texts: Sequence[str], threads: int = 1) -> Tex
 
 def shortened(first: Int64, second: Int64, room: int) -> tuple[Int64, Int64]:
     """Two texts cut at their ends, the longer one first, until they have at most `room` tokens."""
-    over = max(0, len(first) + len(second) - room)
+    over = max(0, len(first) + len(second) - max(0, room))
     from_longer = min(over, abs(len(first) - len(second)))
     cuts = [0, 0]
     cuts[len(second) > len(first)] += from_longer

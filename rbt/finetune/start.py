@@ -35,6 +35,7 @@ from rbt.trainer.stability import LossScale
 from rbt.trainer.training import precision_of, wrap
 
 log = logging.getLogger(__name__)
+LEAST_TOKENS = 8  # of a sequence: four special tokens, and some of each text
 
 
 def resolved(config: FinetuneConfig, defaults: Defaults) -> FinetuneConfig:
@@ -63,6 +64,8 @@ def check_config(config: FinetuneConfig) -> None:
     for key, above in ranges.items():
         if not 0 <= getattr(config, key) < above:
             raise ConfigError(f"[finetune] {key}: expected 0 to below {above}", found=str(getattr(config, key)))
+    if 0 < config.max_tokens < LEAST_TOKENS:
+        raise ConfigError(f"[finetune] max_tokens: expected at least {LEAST_TOKENS}", found=str(config.max_tokens))
     for key, value in least.items():
         if getattr(config, key) < value:
             raise ConfigError(f"[finetune] {key}: expected at least {value}", found=str(getattr(config, key)))

@@ -20,7 +20,7 @@ from rbt.finetune.function_words import AUXILIARIES, DETERMINERS, PAST, POSSESSI
 
 WORD = re.compile(r"\w+")
 OWNER = re.compile(r"['\u2019]s$")
-FREE = DETERMINERS | {"s", "and"}  # words of a phrase that the text need not have there
+FREE = DETERMINERS | {"s"}  # words of a phrase that the text need not have there
 OF_CLAUSES = PRONOUNS | AUXILIARIES | PAST  # of which phrases have few
 SHARED, DIFFERENT, LEFT_OUT, STRANGE = 2, -3, -5, -2  # points of a word
 BEGINS_SENTENCE = re.compile(r"(?:^|[.!?:][\"'\u201d\u2019)]*\s+)[\"'\u201c\u2018(]*$")
@@ -108,7 +108,7 @@ def _shared(words: Sequence[str], said: Sequence[str]) -> list[list[int]]:
 def _strange_words(words: Sequence[str], said: Sequence[str]) -> list[list[int]]:
     """[i][n - 1]: words of said[i:i + n] but for those of its longest stretch that the text has, too.
 
-    A determiner, the 's or an "and" is no strange word. A verb or a pronoun is two more, a preposition in front one.
+    A determiner or the 's is no strange word. A verb or a pronoun is two more, a preposition in front one.
     """
     runs = [[0] * (len(words) + 1) for _ in range(len(said) + 1)]  # of equal words from (i, p) on
     for i in reversed(range(len(said))):

@@ -71,6 +71,12 @@ def test_the_pronoun_with_the_most_shared_words_around_it_is_found(
         # the phrase lies in the text in another form, or in two places
         ("Ivo saw Lea's tall uncle when he waved.", "Lea's uncle waved.", "Lea's uncle"),
         ("Ivo went to see Lea, and then they slept well.", "Ivo and Lea slept well.", "Ivo and Lea"),
+        # a preposition or a verb of the statement's own is none of the phrase
+        ("There is a hedge before the pond, and Lea can't reach it.", "Lea can't reach over the hedge.", "the hedge"),
+        ("Arlen met Borun. As Borun was rested, they were beaten in days.", "Arlen was beaten in days.", "Arlen"),
+        # nor is a determiner left behind, or the rest of a phrase taken for what stands left of the pronoun
+        ("A bell rang, but Omar could not hear over it.", "Omar could not hear the bell.", "the bell"),
+        ("They fed all of the farm horses. They were old.", "The farm horses were old.", "the farm horses"),
         # what stands left of the pronoun is not what the statement has there
         ("The lid of the jar was loose, so it fell off.", "The lid of the jar fell off.", "the lid of the jar"),
     ],
@@ -79,6 +85,11 @@ def test_statements_that_differ_from_their_text_in_a_word_are_aligned(text: str,
     found = find_mention(text, statement)
     assert found is not None and found.phrase == phrase
     assert text[found.start:found.end].lower() in PRONOUNS
+
+
+def test_of_pronouns_that_are_as_good_the_first_is_taken() -> None:
+    found = find_mention("Lea said that she ran and she ran.", "Lea ran.")
+    assert found is not None and (found.start, found.phrase) == (14, "Lea")
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,16 @@ import dataclasses
 import json
 import logging
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rbt.errors import ConfigError, InputError
+from rbt.errors import ArtefactError, ConfigError, InputError
 from rbt.finetune.batches import read_units
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import encoder_of
@@ -250,3 +252,13 @@ def test_a_margin_below_0_is_an_error(start_model: Path, tmp_path: Path, key: st
     config = dataclasses.replace(FinetuneConfig(), **{key: -0.1})
     with pytest.raises(ConfigError, match=key):
         finetune("wnli", start_model, tmp_path, tmp_path / "run", config, RunConfig(device="cpu"))
+
+
+def test_v49_a_model_without_a_masked_language_head_is_an_error(start_model: Path, tmp_path: Path) -> None:
+    data, bare = write_wnli(tmp_path / "data", schemas(), schemas()), tmp_path / "bare"
+    shutil.copytree(start_model, bare)
+    tensors = load_file(bare / "model.safetensors")
+    save_file({name: each for name, each in tensors.items() if not name.startswith("lm_head")},
+              bare / "model.safetensors")
+    with pytest.raises(ArtefactError, match="expected the weights of a masked-language model"):
+        finetune("wnli", bare, data, tmp_path / "run", FinetuneConfig(), RunConfig(device="cpu"))

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from torch import distributed
 
-from rbt.errors import RbtError
+from rbt.errors import ConfigError, RbtError
 from rbt.trainer import heartbeat as module
-from rbt.trainer.heartbeat import ALLOWANCE, SILENT_BEATS, Heartbeat
+from rbt.trainer.distributed import StopRequest, join
+from rbt.trainer.heartbeat import ALLOWANCE, LOOKERS, SILENT_BEATS, Heartbeat
+from rbt.trainer.speaking import FAILED, connect, connect_if_there, is_rank, local_rank, saying_once
 
 PATIENCE = 8.0  # seconds of the tests' own clock; a beat is a second
 BEAT = 1.0
@@ -18,9 +28,9 @@ BEAT = 1.0
 class Ranks:
     """Three ranks in one process, whose clock the tests turn; all that are alive give a sign every second."""
 
-    def __init__(self, size: int = 3) -> None:
+    def __init__(self, size: int = 3, store: Any = None) -> None:
         self.now = 0.0
-        self._store = distributed.HashStore()
+        self._store = store or distributed.HashStore()
         self.beats = [self.heartbeat(rank, size) for rank in range(size)]
         self.alive = set(range(size))
 
@@ -134,12 +144,89 @@ def test_a_rank_that_has_not_joined_is_named(ranks: Ranks) -> None:
     assert "rank 1, which has not joined" in line and "rank 0" not in line and "rank 2" not in line
 
 
+class CountingStore:
+    """A store that counts the requests, and can be made to fail."""
+
+    def __init__(self) -> None:
+        self.requests, self.failing = Counter[str](), 0
+        self._store = distributed.HashStore()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def request(*arguments: Any) -> Any:
+            self.requests[name] += 1
+            if self.failing:
+                self.failing -= 1
+                raise distributed.DistNetworkError("broken pipe")
+            return getattr(self._store, name)(*arguments)
+
+        return request
+
+
+def test_few_ranks_look_for_a_missing_one_and_in_few_requests() -> None:
+    """One store serves them all: 1,600 ranks that each read all signs would ask it five million times a beat."""
+    size, store = 8 * LOOKERS, CountingStore()
+    ranks = Ranks(size, store)
+    missing = size - 1
+    ranks.alive.discard(missing)
+    ranks.beats[missing].beat()
+    ranks.meet(*range(size - 1))
+    named = {}
+    while not named:
+        ranks.now += BEAT
+        for rank in ranks.alive:
+            ranks.beats[rank].beat()
+        store.requests.clear()
+        lines = {rank: ranks.beats[rank].complaint(ranks.now) for rank in ranks.alive}
+        named = {rank: line for rank, line in lines.items() if line}
+        assert sum(store.requests.values()) <= 2 * LOOKERS
+    assert ranks.now == PATIENCE and set(named) == set(range(LOOKERS))
+    assert all(f"rank {missing} (" in line and line.count("rank ") == 1 for line in named.values())
+
+
+def test_where_the_first_ranks_are_missing_others_look_soon() -> None:
+    size = 8 * LOOKERS
+    ranks = Ranks(size)
+    for rank in range(4 * LOOKERS):  # half of them
+        ranks.alive.discard(rank)
+        ranks.beats[rank].beat()
+    ranks.meet(*range(size))
+    ((second, line), *_) = ranks.complaints(4 * LOOKERS, 5 * PATIENCE)
+    assert second <= PATIENCE + 4 * (SILENT_BEATS + 2) * BEAT
+    assert all(f"rank {rank} (" in line for rank in range(4 * LOOKERS)) and f"rank {4 * LOOKERS} (" not in line
+
+
+@pytest.mark.slow
+def test_of_200_ranks_over_one_store_the_missing_one_is_named() -> None:
+    """Each with a connection and a thread of its own; none of them takes another for silent."""
+    size, missing, lines = 200, 137, list[str]()
+    server = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def make(rank: int) -> Heartbeat:
+        store = distributed.TCPStore("127.0.0.1", server.port, is_master=False, wait_for_workers=False)
+        return Heartbeat(store, rank, size, 12.0, end=lines.append)
+
+    with ThreadPoolExecutor(50) as pool:  # a connection takes a while
+        ranks = list(pool.map(make, range(size)))
+    for rank, heartbeat in enumerate(ranks):
+        if rank != missing:
+            heartbeat.mark()
+        heartbeat.start()
+    for rank, heartbeat in enumerate(ranks):
+        if rank != missing:
+            heartbeat._thread.join(60)
+            assert not heartbeat._thread.is_alive()
+    ranks[missing].stop(failed=False)
+    said = [line for line in lines if line]
+    assert 1 <= len(said) <= LOOKERS and lines.count("") >= size - 1 - LOOKERS
+    assert all(f"rank {missing} (" in line and line.count("rank ") == 1 for line in said)
+
+
 @pytest.fixture
 def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Heartbeat]]:
     """Two ranks with threads and a clock of their own, and little patience."""
     monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
     store = distributed.HashStore()
-    pair = [Heartbeat(store, rank, 2, 0.8) for rank in range(2)]
+    pair = [Heartbeat(store, rank, 2, 0.8, end=lambda line: None) for rank in range(2)]
     for heartbeat in pair:
         heartbeat.start()
     yield pair
@@ -173,3 +260,190 @@ def test_the_watch_ends_the_process_with_the_line(monkeypatch: pytest.MonkeyPatc
     first.start()
     first._thread.join(20)
     assert len(lines) == 1 and "rank 1 (" in lines[0]
+
+
+def followed(heartbeat: Heartbeat, lines: list[str]) -> list[str]:
+    """What ends a rank, and how, once its watch has seen the end of it."""
+    heartbeat._thread.join(20)
+    assert not heartbeat._thread.is_alive()
+    return lines
+
+
+@pytest.mark.parametrize(("host", "number", "is_said"), [("node1", 0, True), ("node1", 3, False), ("", 0, False)])
+def test_an_error_of_a_rank_ends_the_others_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, host: str, number: int, is_said: bool
+) -> None:
+    """Whether or not it had joined; on another machine the first rank there says so."""
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "local_rank", lambda: number)
+    store, lines = distributed.HashStore(), list[str]()
+    patient = Heartbeat(store, 8, 16, 900.0, end=lines.append)
+    patient._beat_seconds = 0.01
+    patient.start()
+    store.set(FAILED, json.dumps({"rank": 3, "host": host or socket.gethostname(), "pid": 42}))
+    assert followed(patient, lines) == [""]
+    assert ("rank 8: rank 3 (node1, process 42) ended with an error" in caplog.text) == is_said
+
+
+def test_an_error_of_another_rank_lets_work_end_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that is being saved is finished."""
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.01)
+    store, lines = distributed.HashStore(), list[str]()
+    heartbeat = Heartbeat(store, 0, 2, 900.0, end=lines.append)
+    heartbeat._beat_seconds = 0.01
+    heartbeat.start()
+    with heartbeat.working("saving a checkpoint"):
+        store.set(FAILED, json.dumps({"rank": 1, "host": "node1", "pid": 42}))
+        heartbeat._thread.join(0.5)
+        assert heartbeat._thread.is_alive() and not lines
+    assert followed(heartbeat, lines) == [""]
+
+
+class Proxy:
+    """Stands between a rank and the store, and can cut its connections."""
+
+    def __init__(self, port: int) -> None:
+        self._target, self._ends = port, list[socket.socket]()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near = self._listener.accept()[0]
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._ends += [near, far]
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError), source:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """End all connections; new ones are taken."""
+        while self._ends:
+            with suppress(OSError):
+                self._ends.pop().shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Take no more of them."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll for something that must come."""
+    for _ in range(1000):
+        if condition():
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError
+
+
+def test_a_lost_connection_is_made_anew_and_a_lost_store_asks_to_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    proxy = Proxy(server.port)
+    for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", proxy.port), ("RANK", 0), ("WORLD_SIZE", 1)):
+        monkeypatch.setenv(name, str(value))
+    signs = distributed.PrefixStore("rbt/0/1", server)
+    heartbeat = Heartbeat(connect(), 0, 1, 1.6)
+    request = StopRequest(heartbeat)
+    heartbeat.start()
+    wait_until(lambda: len(proxy._ends) == 2)
+    proxy.cut()
+    wait_until(lambda: "rank 0: the connection to the store was lost, and made anew" in caplog.text)
+    beats = heartbeat._sign.beats
+    wait_until(lambda: bool(json.loads(signs.get("0"))["beats"] > beats + SILENT_BEATS))
+    assert not heartbeat.is_alone and not request.is_asked
+    heartbeat._patience = 900.0  # until it would end the process
+    proxy.close()
+    wait_until(lambda: heartbeat.is_alone)
+    assert request.is_asked and not heartbeat.is_stop_asked
+    assert "rank 0: what started the ranks is gone; stopping after step 0" in caplog.text
+    heartbeat.stop(failed=False)
+
+
+def test_a_store_that_fails_once_is_asked_again() -> None:
+    store = CountingStore()
+    heartbeat = Heartbeat(store, 0, 2, 0.4, end=lambda line: None, reconnect=lambda: store)  # type: ignore[arg-type, return-value]
+    heartbeat.start()
+    store.failing = 3
+    wait_until(lambda: store.failing == 0)
+    before = store.requests["set"]
+    wait_until(lambda: store.requests["set"] > before + 2)
+    heartbeat.stop(failed=False)
+    assert not heartbeat.is_alone
+
+
+def test_who_asked_for_the_stop_is_known() -> None:
+    """So that a rank that was asked to ends with code 0, and one that lost what started it does not."""
+    heartbeat = Heartbeat(distributed.HashStore(), 0, 2, 0.4)
+    request = StopRequest(heartbeat)
+    assert not request.is_asked
+    heartbeat.is_alone = True
+    assert request.is_asked and not heartbeat.is_stop_asked
+    request._ask()
+    assert request.is_asked and heartbeat.is_stop_asked
+
+
+RANK = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "LOCAL_RANK": "0"}
+
+
+@pytest.mark.parametrize(("variable", "value", "expected"), [
+    ("MASTER_ADDR", None, "the host of the first rank"), ("MASTER_ADDR", "", "the host of the first rank"),
+    ("MASTER_PORT", None, "a number from 1 to 65535"), ("MASTER_PORT", "70000", "a number from 1 to 65535"),
+    ("MASTER_PORT", "http", "a number from 1 to 65535"), ("RANK", "a", "a number from 0 to 0"),
+    ("RANK", "1", "a number from 0 to 0"), ("WORLD_SIZE", "0", "a number from 1 on"),
+    ("LOCAL_RANK", "-1", "a number from 0 on"),
+])  # fmt: skip
+def test_a_broken_environment_of_a_rank_is_an_error_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None, expected: str
+) -> None:
+    for name, right in RANK.items():
+        monkeypatch.setenv(name, right)
+    assert is_rank() and local_rank() == 0
+    monkeypatch.delenv(variable) if value is None else monkeypatch.setenv(variable, value)
+    match = f"expected {expected} in the environment's {variable}; found "
+    with pytest.raises(ConfigError, match=match):
+        local_rank()
+    if variable != "LOCAL_RANK":
+        with pytest.raises(ConfigError, match=match), saying_once():
+            raise AssertionError
+        with pytest.raises(ConfigError, match=match), join("cpu", 1.0):
+            raise AssertionError
+
+
+def test_a_port_that_is_taken_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for name, value in (RANK | {"MASTER_PORT": str(port)}).items():
+            monkeypatch.setenv(name, value)
+        expected = rf"expected the store of the ranks at 127\.0\.0\.1:{port}; found .*EADDRINUSE.*MASTER_PORT"
+        with pytest.raises(RbtError, match=expected), join("cpu", 1.0):
+            raise AssertionError
+
+
+def test_errors_of_a_rank_reach_the_others_bugs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it has joined; the second mistake ends without a word, a bug shows its traceback."""
+    server = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=5))
+    monkeypatch.setattr("rbt.trainer.speaking.TURN_SECONDS", 0.0)
+    for name, value in (RANK | {"MASTER_PORT": str(server.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, value)
+    shared = distributed.PrefixStore("rbt/0/1", server)
+    for error, raised in ((ValueError, ValueError), (RbtError, RbtError), (OSError, SystemExit)):
+        with pytest.raises(raised), saying_once():
+            assert not shared.check([FAILED])
+            raise error("x")
+        assert json.loads(shared.get(FAILED))["rank"] == 0
+        shared.delete_key(FAILED)
+    assert connect_if_there() is not None
+    monkeypatch.setenv("MASTER_PORT", "1")
+    assert connect_if_there() is None

@@ -125,7 +125,7 @@ def agentless(packed: Path, tmp_path: Path) -> Iterator[Ranks]:
 def test_ranks_whose_store_is_gone_end_with_a_checkpoint_and_code_2_unless_they_were_asked_to(
     agentless: Ranks, is_asked: bool
 ) -> None:
-    """So that a job whose torchrun died does not pass for finished."""
+    """So that a job whose torchrun died does not pass for finished. One rank misses the store first, and stops all."""
     for _ in range(2):
         agentless.start("--set", f"run.patience={PATIENCE * 10}")
     metrics = agentless.out / "metrics.jsonl"
@@ -134,11 +134,11 @@ def test_ranks_whose_store_is_gone_end_with_a_checkpoint_and_code_2_unless_they_
         for process in agentless.processes:
             process.send_signal(signal.SIGUSR1)
     agentless.lose_store()
-    assert agentless.end() == ([0, 0] if is_asked else [2, 2]), agentless.errors(0) + agentless.errors(1)
-    assert checkpoints(agentless.out), agentless.errors(0) + agentless.errors(1)
+    codes, said = agentless.end(), agentless.errors(0) + agentless.errors(1)
+    assert set(codes) <= {0, 2} and (2 in codes) is not is_asked, said
     (checkpoint,) = checkpoints(agentless.out)
     read_checkpoint(checkpoint)
-    assert ("what started the ranks is gone" in agentless.errors(0)) is not is_asked
+    assert ("what started the ranks is gone" in said) is not is_asked
 
 
 @pytest.mark.slow

@@ -68,8 +68,8 @@ def pieces_of(packed: Path, index: Path) -> list[Piece]:
 def stage(packed: Path, format: str, out: Path) -> tuple[Path, str]:
     """Have a copy of a packed folder in `out`; return `out` and the name of the index that `format` chooses.
 
-    Every rank calls it, before it joins the others. Raises ArtefactError where `out` holds something else, which is left
-    as it is, or a file of `packed` is damaged, RbtError where there is no room.
+    Every rank calls it, before it joins the others. Raises ArtefactError where `out` holds something else, which is
+    left as it is, or a file of `packed` is damaged, RbtError where there is no room.
     """
     index = choose_index(packed, format)
     pieces = pieces_of(packed, index)

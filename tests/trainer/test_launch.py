@@ -340,3 +340,13 @@ def test_fewer_than_no_gpus_is_an_error(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as caught:
         main(["--packed", "packed", "--out", "run", "--gpus", "-1"])
     assert caught.value.code == 2 and "expected a number from 0 on; found -1" in capsys.readouterr().err
+
+
+def test_the_file_that_stops_the_ranks_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a script, which makes it; where it is not named, each launch has its own."""
+    (tmp_path / "asking.py").write_text("import os, sys; sys.exit(os.environ['RBT_STOP_FILE'] == sys.argv[1])")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    named = str(tmp_path / "stop")
+    assert launch(1, "cpu", "asking", [named]) == 0
+    monkeypatch.setenv("RBT_STOP_FILE", named)
+    assert launch(1, "cpu", "asking", [named]) == 1

@@ -74,6 +74,7 @@ def test_a_lost_connection_is_made_anew_and_a_lost_store_asks_to_stop(
         monkeypatch.setenv(name, str(value))
     signs = distributed.PrefixStore("rbt/0/1", server)
     heartbeat = Heartbeat(connect(), 0, 1, 1.6)
+    heartbeat._patience = 900.0  # until it would end the process
     request = StopRequest(heartbeat)
     heartbeat.start()
     wait_until(lambda: len(proxy._ends) == 2)
@@ -82,7 +83,6 @@ def test_a_lost_connection_is_made_anew_and_a_lost_store_asks_to_stop(
     beats = heartbeat._sign.beats
     wait_until(lambda: bool(json.loads(signs.get("0"))["beats"] > beats + SILENT_BEATS))
     assert not heartbeat.is_alone and not request.is_asked
-    heartbeat._patience = 900.0  # until it would end the process
     proxy.close()
     wait_until(lambda: heartbeat.is_alone)
     assert request.is_asked and not heartbeat.is_stop_asked

@@ -172,7 +172,7 @@ def pretrain(
     be_deterministic(run.deterministic)
     with (
         join(run.device, run.patience) as world, open_run(out, packed, tables, world) as changed,
-        stop_on_signals() as request,
+        stop_on_signals(world.heartbeat) as request,
     ):
         newest = latest_checkpoint(out)
         first = world.from_first(step_of(newest) if newest else 0)
@@ -208,6 +208,12 @@ def _resume(training: Training, checkpoint: Path) -> None:
     log.info("%s: going on after step %d", checkpoint.parent.parent, state["step"])
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number from 0 on; found {text}")
+    return int(text)
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="rbt.trainer.pretrain", description="Pretrain a RoBERTa on a packed folder.")
     parser.add_argument("--packed", type=Path, required=True, help="folder that `rbt pack` wrote")
@@ -215,7 +221,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run in it is resumed")
     parser.add_argument("--init", type=Path, help="folder of a model to start from")
     parser.add_argument("--stage-to", type=Path, metavar="DIR", help="copy the packed folder here first, once per node")
-    parser.add_argument("--gpus", type=int, default=0, help="processes to start on this machine; 0: this one alone")
+    parser.add_argument("--gpus", type=_count, default=0, help="processes to start on this machine; 0: this one alone")
     parser.add_argument("--recipe", help="recipe file or the name of a shipped recipe")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE")
     return parser.parse_args(arguments)

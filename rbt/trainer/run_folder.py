@@ -144,18 +144,18 @@ class Metrics:
     """metrics.jsonl and TensorBoard (where it is installed) of the first rank; the other ranks write nothing."""
 
     def __init__(self, out: Path, step: int, world: World) -> None:
-        """Go on after `step` steps: records of later ones, which will be made again, are dropped."""
+        """Go on after `step` steps: records of later ones, which will be made again, are dropped; after 0, all are."""
         self._path = out / METRICS if world.is_first else None
         self._board: Any = None
         if self._path is None:
             return
-        write_text(self._path, "".join(_kept_lines(self._path, step)))
+        write_text(self._path, "".join(_kept_lines(self._path, step) if step else ()))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:  # the package is optional on a training image
             log.info("%s: no TensorBoard here; %s has the same numbers", out, METRICS)
             return
-        self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1)
+        self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1 if step else 0)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append a record, which has a `step`; its numbers go to TensorBoard, too."""

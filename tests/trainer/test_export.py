@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,25 @@ def test_masks_are_filled_with_the_likeliest_tokens(exported: Path, theirs: Any)
 def test_a_text_that_does_not_fit_is_an_error(exported: Path, ids: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         predict_masks(exported, ids, 1)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"vocab_size": 264}, "expected a model of 261 ids, as its tokenizer has; found 264 .*resize_token_embeddings.261"),
+    ({}, "expected a tokenizer with <mask>; found none"),
+])
+def test_masks_of_another_tokenizer_are_not_filled(
+    exported: Path, tmp_path: Path, change: dict[str, int], message: str
+) -> None:
+    """A padded embedding, whose last id is no mask, or a tokenizer that knows none."""
+    from transformers import AutoModelForMaskedLM
+
+    folder = shutil.copytree(exported, tmp_path / "model")
+    if change:
+        model = AutoModelForMaskedLM.from_pretrained(exported)
+        model.resize_token_embeddings(change["vocab_size"])
+        model.save_pretrained(folder)
+    else:
+        path = folder / "tokenizer.json"
+        path.write_text(path.read_text().replace("<mask>", "<fill>"))
+    with pytest.raises(RbtError, match=message):
+        predict_masks(folder, [0, 50, 260, 2], 1)

@@ -17,6 +17,8 @@ from rbt.trainer.pretrain import main
 from .conftest import random_documents, write_packed, write_pairs
 from .runs import records, settings, tensors, train
 
+FOUND = "doc-sentences-32, full-sentences-32"
+
 
 @pytest.fixture(scope="module")
 def straight(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -71,6 +73,21 @@ def test_the_module_takes_the_format_of_the_recipe_as_the_command_does(
     assert "expected an index of format 'doc-sentences'; found segment-pair-32-seed1" in line
     assert command(*arguments, "--set", 'pack.format="doc-sentences"').output == line
     assert main([*arguments, "--set", 'pack.format="segment-pair"', "--set", "run.stop_after=1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("sentence-pair", "run `rbt pack --format sentence-pair`"),
+        ("nope", "name a folder's, or one of full-sentences, doc-sentences, segment-pair, sentence-pair"),
+    ],
+)
+def test_an_index_that_is_not_there_is_to_be_packed_where_it_can_be(
+    packed: Path, tmp_path: Path, name: str, cure: str
+) -> None:
+    result = command("--packed", packed, "--out", tmp_path / "run", "--format", name, *settings())
+    assert result.exit_code == 2
+    assert result.output.endswith(f"expected an index of format '{name}'; found {FOUND} ({cure})\n"), result.output
 
 
 @pytest.mark.parametrize("gpus", [(), ("--gpus", "2")])

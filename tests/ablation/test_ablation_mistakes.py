@@ -71,7 +71,7 @@ def test_another_size_in_the_same_folder_is_an_error_that_names_the_key(
 
 @pytest.mark.slow
 def test_a_run_that_several_processes_cannot_train_is_one_line(inputs: Path, formats: Path, tmp_path: Path) -> None:
-    more = ("--seeds", "1", "--packed", str(formats / "packed"), "--gpus", "2", "--set", "data.global_batch=3")
+    more = ("--seeds", "1", "--packed", str(formats / "packed"), "--gpus", "2", "--set", "data.global_batch=1")
     result = ablate(inputs, tmp_path / "out", "table-1", *more)
     assert result.exit_code == 2
     assert "static-seed1: expected 2 processes to train this run; found exit code 2" in result.output.splitlines()[-1]

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -181,3 +182,11 @@ def stop_on_signals(heartbeat: Heartbeat | None = None) -> Iterator[StopRequest]
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        if request.is_asked:
+            pass_on(before[0])
+
+
+def pass_on(handler: Any) -> None:
+    """Ask the request around one that was asked, if the handler before was one's: that of a command of several runs."""
+    if isinstance(getattr(handler, "__self__", None), StopRequest):
+        handler(signal.SIGTERM, None)

@@ -18,8 +18,8 @@ from torch.distributed import TCPStore
 from rbt.errors import ConfigError, RbtError
 from rbt.formats.checkpoint import checkpoints, latest_checkpoint, read_checkpoint, step_of
 from rbt.trainer.checkpointing import Saver, Snapshot
-from rbt.trainer.distributed import World
-from rbt.trainer.launch import launch
+from rbt.trainer.distributed import World, stop_on_signals
+from rbt.trainer.launch import _signals_to, launch
 from rbt.trainer.pretrain import MODULE, main
 
 from .runs import train
@@ -156,6 +156,24 @@ def test_a_rank_that_fails_before_it_joins_ends_the_waiting_ones_at_once(agentle
 def test_more_gpus_than_there_are_is_an_error_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match=r"--gpus 999: expected 999 GPUs.*--set run.device=cpu"):
         launch(999, "auto", "rbt", ["pretrain"])
+
+
+def test_a_request_around_another_is_asked_with_it(tmp_path: Path) -> None:
+    """A command of several runs must not begin the next one, whichever way a run is trained."""
+    with stop_on_signals() as outer:
+        with stop_on_signals():
+            pass
+        with _signals_to(tmp_path / "first"):
+            pass
+        assert not outer.is_asked
+        with stop_on_signals() as inner:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert inner.is_asked and not outer.is_asked
+        assert outer.is_asked
+    with stop_on_signals() as outer:
+        with _signals_to(tmp_path / "stop"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert outer.is_asked and (tmp_path / "stop").read_text() == "SIGTERM"
 
 
 def test_a_run_says_which_step_it_is_in_and_when_it_saves(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rbt.formats.tokenizer import spell
 from rbt.tasks.examples import Answer, Question
 
 OWNERS = ("Ana", "Ben", "Cleo", "Dov", "Edda", "Finn", "Gita", "Hal", "Ines", "Jon")
@@ -19,18 +20,28 @@ def question(context: str, text: str | None, start: int | None = None, id: str =
 
 
 def made_questions(split: str, with_unanswerable: bool) -> list[Question]:
-    """Twenty: what each of ten owns, and ten others of the same, or of people of whom the passage says nothing."""
+    """Twenty: what each of ten owns, and what another owns, or where they are from, which no passage says."""
     found = []
     for number, (owner, thing) in enumerate(zip(OWNERS, THINGS, strict=True)):
         other, others = OWNERS[number - 1], THINGS[number - 1]
         context = f"{other} owns the {others}, and {owner} owns the {thing}."
         found.append(Question(f"{number}a", split, "", context, f"What does {owner} own?",
                               (Answer(thing, context.index(thing)),)))
-        asked, answers = other, (Answer(others, context.index(others)),)
+        asked, answers = f"What does {other} own?", (Answer(others, context.index(others)),)
         if with_unanswerable:
-            asked, answers = OWNERS[number - 3], ()
-        found.append(Question(f"{number}b", split, "", context, f"What does {asked} own?", answers, not answers))
+            asked, answers = f"Where is {other} from?", ()
+        found.append(Question(f"{number}b", split, "", context, asked, answers, not answers))
     return found
+
+
+def word_merges(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Merges that make tokens of the words of some texts, each with the space in front of it, byte by byte."""
+    words = dict.fromkeys(word for text in texts for word in (" " + text).replace(" ", "\n ").split("\n"))
+    merges: dict[tuple[str, str], None] = {}
+    for word in words:
+        symbols = spell(word.encode())
+        merges.update({(symbols[:end], symbols[end]): None for end in range(1, len(symbols))})
+    return list(merges)
 
 
 def write_squad(path: Path, questions: Sequence[Question]) -> Path:

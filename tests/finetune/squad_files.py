@@ -10,13 +10,13 @@ from rbt.formats.tokenizer import spell
 from rbt.tasks.examples import Answer, Question
 
 OWNERS = ("Ana", "Ben", "Cleo", "Dov", "Edda", "Finn", "Gita", "Hal", "Ines", "Jon")
-THINGS = ("red kite", "old map", "tin cup", "gray goat", "wool hat", "clay jug", "long rope", "blue door", "drum", "émeu")
+THINGS = ("red kite", "old map", "tin cup", "gray goat", "wool hat", "clay jug", "long rope", "door", "drum", "émeu")
 
 
-def question(context: str, text: str | None, start: int | None = None, id: str = "q", split: str = "train") -> Question:
-    """A question on a passage that `text` answers, at its first place where `start` is not given; None: unanswerable."""
+def question(context: str, text: str | None, start: int | None = None, id: str = "q") -> Question:
+    """A question on a passage that `text` answers, at its first place if no `start` is given; None: unanswerable."""
     answers = () if text is None else (Answer(text, context.index(text) if start is None else start),)
-    return Question(id, split, "", context, "What is it?", answers, text is None)
+    return Question(id, "train", "", context, "What is it?", answers, text is None)
 
 
 def made_questions(split: str, with_unanswerable: bool) -> list[Question]:

@@ -13,8 +13,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.finetune.squad_files import made_questions, word_merges, write_squad
-from tests.trainer.hugging_face_models import make_wild, their_model
 from torch import Tensor
 from torch.nn import functional
 
@@ -36,6 +34,9 @@ from rbt.tasks.examples import Question
 from rbt.tasks.sets import TASKS
 from rbt.trainer.config import ModelConfig, RunConfig
 from rbt.trainer.model import build_model
+
+from ..trainer.hugging_face_models import make_wild, their_model
+from .squad_files import made_questions, word_merges, write_squad
 
 TASK, ARCHITECTURE = TASKS["squad"], SPAN.architecture
 
@@ -146,7 +147,7 @@ def test_gradients_of_windows_of_many_lengths_are_finite(byte_tokenizer: Path) -
     asked = asked_for(40, stride=16)
     features = features_of(asked, made_questions("train", True), byte_tokenizer)
     batch = whole(features)
-    spans, none = torch.zeros(len(batch.ids), 2, requires_grad=True), torch.zeros(features.num_units, requires_grad=True)
+    spans, none = (torch.zeros(shape, requires_grad=True) for shape in ((len(batch.ids), 2), (features.num_units,)))
     (SPAN.losses(asked, (spans, none), batch, features) * 0.5).backward()  # type: ignore[no-untyped-call]
     assert spans.grad is not None
     assert none.grad is not None

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.finetune.squad_files import made_questions, question
 
 from rbt.errors import InputError
 from rbt.finetune.config import FinetuneConfig
@@ -29,6 +28,8 @@ from rbt.finetune.windows import (
 from rbt.formats.tokenizer import EOS, spell, write_tokenizer
 from rbt.tasks.examples import Answer, Question
 from rbt.tasks.sets import TASKS, find_files, read_examples
+
+from .squad_files import made_questions, question
 
 
 def features_of(questions: list[Question], tokenizer: Path, max_tokens: int = 384, **config: int) -> Features:

@@ -118,7 +118,7 @@ def test_fewer_than_no_processes_are_refused_by_the_module(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--packed", str(packed), "--out", str(tmp_path / "run"), "--gpus", "-1"])
-    assert "--gpus: expected 0 or more; found -1" in capsys.readouterr().err
+    assert "--gpus: expected a number from 0 on; found -1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "level"), [((), logging.INFO), (("--quiet",), logging.WARNING)])

@@ -163,9 +163,9 @@ def test_losses_that_are_not_finite_end_a_run_that_has_diverged(
     out = train(start_model, sst2, tmp_path / "run", skipped_steps=3)
     found = read_scores(out)
     assert found["left_out"] == 3 and len(found["epochs"]) == 1
-    start = load_file(start_model / "model.safetensors")
-    kept = load_file(out / "model" / "model.safetensors")
-    assert (kept["roberta.embeddings.word_embeddings.weight"] == start["roberta.embeddings.word_embeddings.weight"]).all()
+    start, kept = (load_file(folder / "model.safetensors") for folder in (start_model, out / "model"))
+    name = "roberta.embeddings.word_embeddings.weight"
+    assert (kept[name] == start[name]).all()
 
 
 def test_a_model_learns_what_it_sees(start_model: Path, sst2: Path, tmp_path: Path) -> None:
@@ -200,7 +200,8 @@ def test_tables_without_answers_are_not_learned_from(start_model: Path, sst2: Pa
     ("changes", "expected"),
     [
         ({"epochs": -1}, r"\[finetune\] epochs: expected 0"), ({"dropout": 1.0}, r"\[finetune\] dropout"),
-        ({"learning_rate": math.nan}, "learning_rate"), ({"batch_tokens": 0}, "batch_tokens: expected at least 1"),
+        ({"max_tokens": 7}, "max_tokens: expected at least 8"), ({"learning_rate": math.nan}, "learning_rate"),
+        ({"batch_tokens": 0}, "batch_tokens: expected at least 1"),
     ],
 )
 def test_numbers_out_of_their_range_are_errors(

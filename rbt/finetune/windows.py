@@ -115,6 +115,13 @@ def _targets(gold: Span | None, is_impossible: bool, starts: Int64, ends: Int64,
     return np.where(holds[:, None], np.array(gold) - shift[:, None], NOWHERE)
 
 
+def _log(lost: int, torn: int, count: int) -> None:
+    if lost:
+        log.info("%d of %d questions are not learned from: their passage lacks the answer", lost, count)
+    if torn:
+        log.info("%d of %d answers are in no window whole: lower finetune.stride", torn, count)
+
+
 def span_features(asked: Asked, examples: Sequence[Example], encode: Encode) -> Features:
     """A unit a window; its targets are the places of the first answer's first and last token in the sequence.
 
@@ -126,7 +133,7 @@ def span_features(asked: Asked, examples: Sequence[Example], encode: Encode) -> 
     texts = encode([*places, *(each.question.strip() for each in questions)])
     room = asked.max_tokens - PAIR_SPECIALS
     most = min(asked.config.question_tokens, room // 2)
-    units, targets, fronts, shifts, counts, lost = [], [], [], [], [], 0
+    units, targets, fronts, shifts, counts, lost, torn = [], [], [], [], [], 0, 0
     for number, each in enumerate(questions):
         passage, head = texts.ids(places[each.context]), texts.ids(len(places) + number)[:most]
         starts = window_starts(len(passage), room - len(head), asked.config.stride)
@@ -136,11 +143,11 @@ def span_features(asked: Asked, examples: Sequence[Example], encode: Encode) -> 
         lost += gold is None and bool(each.answers)
         units += [[joined(head, passage[start:end])] for start, end in zip(starts, ends, strict=True)]
         targets.append(_targets(gold, each.is_impossible, starts, ends, starts - front))
+        torn += not (gold is None or each.is_impossible or targets[-1].any())
         fronts.append(np.full(len(starts), front))
         shifts.append(starts - front)
         counts.append(len(starts))
-    if lost:
-        log.info("%d of %d questions are not learned from: their passage lacks the answer", lost, len(questions))
+    _log(lost, torn, len(questions))
     windows = Windows(
         np.cumsum([0, *counts]), np.concatenate(fronts), np.concatenate(shifts),
         np.array([places[each.context] for each in questions]), texts, any(each.is_impossible for each in questions),

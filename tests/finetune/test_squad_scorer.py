@@ -179,6 +179,9 @@ def test_figures_have_the_published_names_and_values() -> None:
         "NoAns_exact": 100, "NoAns_f1": 100, "NoAns_total": 2,
         "best_exact": 75, "best_exact_thresh": 0.1, "best_f1": 100 * (2 + 1 + 2 / 3) / 4, "best_f1_thresh": 0.6,
     })
+    at_one = evaluate(questions, ["kite", "map", "cup", ""], np.array([0.6, 0.1, 0.9, 0.3]), 0.6)
+    assert at_one["HasAns_f1"] == pytest.approx(100 * (2 / 3 + 1) / 2)  # a probability at the threshold is below it
+    assert at_one["NoAns_f1"] == 100
 
 
 def test_without_probabilities_nothing_is_left_out() -> None:

@@ -114,6 +114,17 @@ def test_answers_that_are_not_known_or_not_there_are_not_learned(
     assert "1 of 3 questions are not learned from" in caplog.text
 
 
+def test_answers_that_no_window_holds_whole_are_counted(
+    byte_tokenizer: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    each = question("a" * 24 + "red" + "a" * 30, "red")
+    assert features_of([each], byte_tokenizer, 40, stride=8).targets.any()
+    assert not caplog.text
+    assert not features_of([each], byte_tokenizer, 40, stride=40).targets.any()  # cut behind 25
+    assert "1 of 1 answers are in no window whole: lower finetune.stride" in caplog.text
+
+
 def test_a_question_that_comes_twice_is_an_error() -> None:
     with pytest.raises(InputError, match=r"one version of SQuAD.*q twice"):
         questions_of([question("a", "a"), question("b", "b")])

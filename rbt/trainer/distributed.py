@@ -153,7 +153,10 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM, SIGINT and SIGUSR1 into a request; the handlers before are restored at the end."""
+    """Turn SIGTERM, SIGINT and SIGUSR1 into a request; the handlers before are restored at the end.
+
+    A request around this one is asked then, too, so that a signal in the last step of a run ends a series of them.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request
@@ -165,3 +168,12 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        if request.is_asked:
+            pass_on(before[0])
+
+
+def pass_on(handler: object) -> None:
+    """Ask the request whose handler this is, where it is one's: another has stood in for it."""
+    outer = getattr(handler, "__self__", None)
+    if isinstance(outer, StopRequest):
+        outer._ask(0, None)

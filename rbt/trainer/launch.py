@@ -28,6 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from rbt.errors import ConfigError, RbtError
+from rbt.trainer.distributed import pass_on
 from rbt.trainer.heartbeat import NOW, STOP_FILE
 from rbt.trainer.speaking import EXIT_CODE
 
@@ -121,3 +122,5 @@ def _signals_to(stop_file: Path) -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        if stop_file.exists():
+            pass_on(before[0])

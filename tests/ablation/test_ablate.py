@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 
 from rbt import cli
 from rbt.ablation import report
-from rbt.ablation.report import Spread, coverage
 from rbt.ablation.run import jobs, make_indices
 from rbt.ablation.tables import load_ablation, make_plans
 from rbt.engine import LocalEngine
@@ -27,6 +26,7 @@ from rbt.formats.checkpoint import checkpoints, latest_checkpoint, step_of
 from rbt.packing.bpe import train_bpe
 from rbt.packing.config import BpeConfig
 from rbt.runs import read_run
+from rbt.spread import Spread, coverage
 from rbt.trainer import pretrain as trainer
 from rbt.trainer.config import DataConfig, RunConfig
 from rbt.trainer.evaluate import evaluate

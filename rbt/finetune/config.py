@@ -33,7 +33,7 @@ class FinetuneConfig:
     batch_tokens: int = 8192  # of a forward pass, at most, padding counted
     ranking: bool = False  # qnli: compare the sentences of a question with each other, as for the paper's test results
     pronoun_loss: Literal["cross-entropy", "margin"] = "cross-entropy"  # wnli; the margin is the paper's
-    stride: int = 128  # squad: tokens that windows of a passage overlap by
+    stride: int = 128  # squad: tokens from the start of one window of a passage to that of the next, as in BERT
     question_tokens: int = 64  # squad: of a question, at most
     answer_tokens: int = 30  # squad: of an answer, at most
     option_tokens: int = 128  # race: of question and option together, at most

@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from rbt.tasks.examples import Choice, Example, Sentences
+from rbt.finetune.squad_scorer import has_answers, question_scores
+from rbt.tasks.examples import Choice, Example, Question, Sentences
 from rbt.tasks.task import Task
 
 Metric = Callable[[Task, Sequence[Example], Sequence[Any]], float]
@@ -64,10 +65,25 @@ def _correlation(found: Callable[[Any, Any], Any]) -> Metric:
     return metric
 
 
+def _spans(number: int, has_answer: bool | None = None) -> Metric:
+    """Exact match (0) or F1 (1) of words; `has_answer`: of the questions that have one, or none, if there are both."""
+    def metric(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> float:
+        questions = [example for example in examples if isinstance(example, Question)]
+        scores, has = question_scores(questions, predictions)[number], has_answers(questions)
+        if has_answer is None:
+            return 100 * float(scores.mean())
+        return 100 * float(scores[has == has_answer].mean()) if len(set(has.tolist())) == 2 else math.nan
+
+    return metric
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": _accuracy, "f1": _f1, "matthews": _matthews,
     "pearson": _correlation(stats.pearsonr), "spearman": _correlation(stats.spearmanr),
     "accuracy_middle": _level("middle"), "accuracy_high": _level("high"),
+    "exact_match": _spans(0), "token_f1": _spans(1),
+    "exact_match_answerable": _spans(0, True), "token_f1_answerable": _spans(1, True),
+    "exact_match_unanswerable": _spans(0, False), "token_f1_unanswerable": _spans(1, False),
 }
 
 

@@ -45,6 +45,7 @@ class Predicted:
     split: str
     examples: Sequence[Example]
     predictions: Sequence[Any]
+    notes: Sequence[Mapping[str, float]]  # of each, what its kind says besides
 
 
 def members(folders: Sequence[Path], ensemble: int) -> dict[str, list[Result]]:
@@ -98,13 +99,13 @@ def _predict_task(results: Sequence[Result], folder: Path, split: str, world: Wo
     if len(results) > 1 and kind.combine is None:
         raise ConfigError(f"expected one run of {results[0].task}, whose predictions are not averaged",
                           found=f"{len(results)} runs")
-    said = [answers(result, data, world, run) for result in results]
+    models = [answers(result, data, world, run) for result in results]
     found = []
-    for each in zip(*said, strict=True):
+    for each in zip(*models, strict=True):
         first = each[0]
         scores = first.scores if kind.combine is None else kind.combine([answer.scores for answer in each])
-        predictions = kind.predict(first.asked, first.examples, first.features, scores)
-        found.append(Predicted(first.task, first.split, first.examples, predictions))
+        said = kind.predicted(first.asked, first.examples, first.features, scores)
+        found.append(Predicted(first.task, first.split, first.examples, said.predictions, said.notes))
     return found
 
 
@@ -145,7 +146,7 @@ def answers(result: Result, data: Sequence[TaskData], world: World, run: RunConf
     evaluator: Evaluator | None = None
     found = []
     for each in data:
-        asked = Asked(each.task, config, room, encoder.vocab_size - 1)
+        asked = Asked(each.task, config, room, encoder.vocab_size - 1, result.facts["tuned"])
         for split, examples in each.splits.items():
             features = kind.features(asked, examples, encode)
             evaluator = evaluator or _evaluator(folder, encoder, kind, asked, features, world, run)

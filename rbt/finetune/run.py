@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from rbt.config import to_table
 from rbt.finetune.batches import steps_an_epoch
 from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.kind import Asked, Predicted
 from rbt.finetune.metrics import score, selection
 from rbt.finetune.model_folder import write_model
 from rbt.finetune.scores import is_finished, write_scores
@@ -109,8 +110,8 @@ class Session:
     def end_epoch(self, step: int) -> None:
         """Evaluate, record, and begin to save."""
         training, found = self.training, dict[str, float]()
-        for number, split in enumerate(self.encoded.dev):
-            scores = score(self.start.data.task, self.start.data.splits[split], self.predictions(split))
+        for number, (split, predicted) in enumerate(self.predict()[0].items()):
+            scores = score(self.start.data.task, self.start.data.splits[split], predicted.predictions)
             found |= {f"{split} {name}": value for name, value in scores.items()}
             if number == 0:
                 found[SELECTION] = selection(self.start.data.task, scores)
@@ -121,11 +122,15 @@ class Session:
             log.info("epoch %d: %s", len(self.course.epochs), words)
         self.save(step, is_epoch_end=True)
 
-    def predictions(self, split: str) -> list[Any]:
-        """Of all examples of a dev split, in order. Every rank calls it."""
-        features = self.encoded.dev[split]
-        scores = self.training.evaluate(features)
-        return self.start.kind.predict(self.start.asked, self.start.data.splits[split], features, scores)
+    def predict(self) -> tuple[dict[str, Predicted], Asked]:
+        """Predictions of each dev split, and what is asked with what is tuned on the first. Every rank calls it."""
+        kind, asked, found = self.start.kind, self.start.asked, dict[str, Predicted]()
+        for split, features in self.encoded.dev.items():
+            examples, scores = self.start.data.splits[split], self.training.evaluate(features)
+            if asked.tuned is None:
+                asked = kind.tuned(asked, examples, features, scores)
+            found[split] = kind.predicted(asked, examples, features, scores)
+        return found, asked
 
     def report(self, step: int, result: StepResult, bar: Bar) -> None:
         """Write the record of a logged step."""
@@ -178,15 +183,15 @@ def _finish(session: Session) -> None:
     best = best_checkpoint(out) if world.is_first else None
     number = world.from_first(step_of(best) if best is not None else 0)
     training.model.load_state_dict(load_file(step_folder(out, number) / MODEL))
-    predictions = {split: session.predictions(split) for split in session.encoded.dev}
+    predicted, asked = session.predict()
     if world.is_first:
         if not (folder := out / MODEL_FOLDER).is_dir():
             write_model(folder, training.model, start.kind.architecture, start.data.task, start.data.name, out)
         facts = {
             "seed": config.seed, "learning_rate": config.learning_rate, "batch_size": config.batch_size,
-            "weights": start.weights, "left_out": course.left_out,
+            "weights": start.weights, "left_out": course.left_out, "tuned": dict(asked.tuned or {}),
         }
-        write_scores(out, start.data, predictions, course.epochs, course.best, facts)
+        write_scores(out, start.data, predicted, course.epochs, course.best, facts)
     world.from_first(0)  # every rank has read the best checkpoint
     if world.is_first:
         shutil.rmtree(out / FOLDER)

@@ -1,6 +1,6 @@
 """What a run says at its end: predictions on dev, scores, and whether it diverged.
 
-    RUN/predictions-dev.jsonl   a line an example: its id and what is predicted
+    RUN/predictions-dev.jsonl   a line an example: its id, what is predicted, and the notes of its kind
     RUN/scores.json             metrics of each dev split, of the best epoch and of all, and how it was trained
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from rbt.errors import ArtefactError
 from rbt.finetune.data import TaskData
+from rbt.finetune.kind import Predicted
 from rbt.finetune.metrics import answer
 from rbt.manifest import read_json, to_json
 from rbt.storage import write_text
@@ -46,26 +47,27 @@ def predictions_file(split: str) -> str:
     return f"predictions-{split}.jsonl"
 
 
-def write_predictions(path: Path, examples: Sequence[Example], predictions: Sequence[Any]) -> None:
-    """A JSON object a line, in the order of the examples: `id`, `prediction`."""
+def write_predictions(path: Path, examples: Sequence[Example], predicted: Predicted) -> None:
+    """A JSON object a line, in the order of the examples: `id`, `prediction`, and its notes."""
     lines = [
-        json.dumps({"id": example.id, "prediction": prediction}, ensure_ascii=False)
-        for example, prediction in zip(examples, predictions, strict=True)
+        json.dumps({"id": example.id, "prediction": prediction, **notes}, ensure_ascii=False)
+        for example, prediction, notes in zip(examples, predicted.predictions, predicted.notes, strict=True)
     ]
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def write_scores(
-    run: Path, data: TaskData, predictions: Mapping[str, Sequence[Any]], epochs: Sequence[Mapping[str, float]],
+    run: Path, data: TaskData, predicted: Mapping[str, Predicted], epochs: Sequence[Mapping[str, float]],
     best: int, facts: Mapping[str, Any],
 ) -> None:
     """Write the predictions of each dev split, and then scores.json. `epochs`: scores of each, `best` one of them."""
-    for split, found in predictions.items():
+    for split, found in predicted.items():
         write_predictions(run / predictions_file(split), data.splits[split], found)
     first = data.dev_splits[0]
+    has_collapsed = is_collapsed(data.splits[first], predicted[first].predictions)
     table = {
         "task": data.name, "scores": dict(epochs[best]), "best_epoch": best + 1,
-        "diverged": is_collapsed(data.splits[first], predictions[first]), "epochs": [dict(each) for each in epochs],
+        "diverged": has_collapsed, "epochs": [dict(each) for each in epochs],
         "examples": {split: len(examples) for split, examples in data.splits.items()}, **facts,
     }
     write_text(run / SCORES, to_json(table))

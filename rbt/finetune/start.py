@@ -52,14 +52,14 @@ def resolved(config: FinetuneConfig, defaults: Defaults) -> FinetuneConfig:
 def check_config(config: FinetuneConfig) -> None:
     """Raise ConfigError for a number outside its range."""
     ranges = {
-        **dict.fromkeys(("batch_size", "epochs", "max_tokens", "train_examples", "early_stopping", "stride"), 1 << 31),
+        **dict.fromkeys(("batch_size", "epochs", "max_tokens", "train_examples", "early_stopping"), 1 << 31),
         **dict.fromkeys(("learning_rate", "clip_norm", "epsilon"), float("inf")),
         **dict.fromkeys(
             ("dropout", "attention_dropout", "head_dropout", "warmup_fraction", "dev_fraction", "beta1", "beta2"), 1
         ),
         "seed": 1 << 63,
     }
-    least = {"batch_tokens": 1, "question_tokens": 1, "answer_tokens": 1, "option_tokens": 3}
+    least = {"batch_tokens": 1, "question_tokens": 1, "answer_tokens": 1, "option_tokens": 3, "stride": 1}
     for key, above in ranges.items():
         if not 0 <= getattr(config, key) < above:
             raise ConfigError(f"[finetune] {key}: expected 0 to below {above}", found=str(getattr(config, key)))

@@ -107,8 +107,10 @@ def _as_object(found: Predicted) -> str:
 
 
 def _as_lines(found: Predicted) -> str:
-    pairs = zip(found.examples, found.predictions, strict=True)
-    lines = [json.dumps({"id": each.id, "prediction": said}, ensure_ascii=False) for each, said in pairs]
+    rows = zip(found.examples, found.predictions, found.notes, strict=True)
+    lines = [
+        json.dumps({"id": example.id, "prediction": said, **notes}, ensure_ascii=False) for example, said, notes in rows
+    ]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -116,8 +118,9 @@ def _as_zip(found: Sequence[Predicted]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for each in found:
-            member = zipfile.ZipInfo(file_name(each.task, each.split), OLDEST)
-            archive.writestr(member, _as_table(each), zipfile.ZIP_DEFLATED)
+            name = file_name(each.task, each.split)
+            text = WRITERS[PurePosixPath(name).suffix](each)
+            archive.writestr(zipfile.ZipInfo(name, OLDEST), text, zipfile.ZIP_DEFLATED)
     return stream.getvalue()
 
 
@@ -162,10 +165,11 @@ def read_predictions(path: Path, name: str, split: str, examples: Sequence[Examp
     suffix, task = check_suffix(path), task_named(name)
     wanted = file_name(name, split)
     where, data = _file_in_zip(path, wanted) if suffix == ZIP else (path, read_member(path.parent, path.name))
-    is_table = suffix in (ZIP, ".tsv")
+    suffix = where.suffix
+    is_table = suffix == ".tsv"
     keys = [index_of(example, number) if is_table else example.id for number, example in enumerate(examples)]
     given: dict[str, Any] = {}
-    for place, key, said in READERS[".tsv" if is_table else suffix](where, data):
+    for place, key, said in READERS[suffix](where, data):
         if key in given:
             raise InputError("expected one prediction an id", path=place, found=f"{key!r} twice")
         try:

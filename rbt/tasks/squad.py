@@ -80,11 +80,14 @@ def _questions(paragraph: Any, title: str, where: str, file: TaskFile) -> Iterat
 
 
 ANSWER: dict[str, type] = {"text": str, "answer_start": int}
+METRICS = ("exact_match", "token_f1", *(
+    f"{name}_{kind}" for kind in ("answerable", "unanswerable") for name in ("exact_match", "token_f1")
+))  # of each kind only where a split has both, as v2.0 does
 SQUAD = Task(
-    SquadFiles(), kind="span", metrics=("exact_match", "f1"), submissions={"dev": "predictions.json"},
+    SquadFiles(), kind="span", metrics=METRICS, submissions={"dev": "predictions.json"},
     defaults=Defaults(
         batch_size=48, learning_rate=1.5e-5, epochs=2, weight_decay=0.01, max_tokens=384, batch_sizes=(48,),
         learning_rates=(1.5e-5,),
     ),
-    selected_by=("f1",),
+    selected_by=("token_f1",),
 )

@@ -11,7 +11,7 @@ Row = Mapping[str, float]  # name of a column -> figure
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a task's run: `score` is `split metric`, as in scores.json; `part`: of the task, see `PARTS`."""
+    """A figure of a task's runs: `score` is `split metric`, as in scores.json; `part`: which data set of the task's."""
 
     name: str
     task: str

@@ -12,17 +12,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rbt.errors import ArtefactError, ConfigError, InputError
-from rbt.finetune.config import FinetuneConfig
-from rbt.finetune.data import TaskData, encoder_of, read_for_training, read_task, task_named
+from rbt.finetune.data import TaskData, encoder_of, read_split, read_task, task_named
 from rbt.finetune.features import Features, Float64
 from rbt.finetune.heads import FineTuned
 from rbt.finetune.kind import Asked, Kind
 from rbt.finetune.kinds import kind_of
 from rbt.finetune.model_folder import load_encoder, load_head
-from rbt.finetune.results import MODEL, Result, best_runs, chosen_run, read_results
+from rbt.finetune.results import Result, best_runs, chosen_run, read_results
+from rbt.finetune.scores import MODEL_FOLDER
+from rbt.finetune.submission import Predicted, check_suffix, to_write, write_predictions
 from rbt.finetune.training import Evaluator
 from rbt.manifest import read_json
 from rbt.tasks.examples import Example
@@ -35,17 +35,6 @@ from rbt.trainer.model_folder import CONFIG
 from rbt.trainer.training import precision_of
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """What is predicted of a split, an entry an example in the order of the file."""
-
-    task: str
-    split: str
-    examples: Sequence[Example]
-    predictions: Sequence[Any]
-    notes: Sequence[Mapping[str, float]]  # of each, what its kind says besides
 
 
 def members(folders: Sequence[Path], ensemble: int) -> dict[str, list[Result]]:
@@ -68,29 +57,21 @@ def members(folders: Sequence[Path], ensemble: int) -> dict[str, list[Result]]:
     return found
 
 
-def read_split(name: str, folder: Path, split: str, config: FinetuneConfig) -> TaskData:
-    """The splits of a task whose names begin with `split`; dev may be held out of train, see `read_for_training`.
+def predict(
+    folders: Sequence[Path], data: Path, split: str, out: Path, run: RunConfig, ensemble: int = 0
+) -> list[Predicted]:
+    """Predict a split for each task of the runs, and for those that its model is asked, too; return what was written.
 
-    Raises InputError where there is none.
+    Every rank calls it, the first writes `out`, see `submission`. Raises ArtefactError, ConfigError, InputError.
     """
-    if config.dev_fraction > 0 and split.startswith("dev"):
-        data = read_for_training(name, folder, config)
-        found = {each: examples for each, examples in data.splits.items() if each.startswith(split)}
-        return TaskData(name, data.task, found, data.digest)
-    splits = task_named(name).reader.splits
-    if not any(each.startswith(split) for each in splits):
-        raise InputError(f"expected a split of {name}, one of {', '.join(splits)}", found=repr(split))
-    return read_task(name, folder, (split,))
-
-
-def predict(folders: Sequence[Path], data: Path, split: str, run: RunConfig, ensemble: int = 0) -> list[Predicted]:
-    """Predictions for each task of the runs, and for those that its model is asked, too. Every rank calls it.
-
-    Raises ArtefactError, ConfigError, InputError.
-    """
+    check_suffix(out)
     chosen = members(folders, ensemble)
     with join(run.device, run.patience) as world:
-        return [found for results in chosen.values() for found in _predict_task(results, data, split, world, run)]
+        found = [part for results in chosen.values() for part in _predict_task(results, data, split, world, run)]
+        written = to_write(out, found)
+        if world.is_first:
+            write_predictions(out, written)
+    return written
 
 
 def _predict_task(results: Sequence[Result], folder: Path, split: str, world: World, run: RunConfig) -> list[Predicted]:
@@ -138,7 +119,7 @@ class Answer:
 
 def answers(result: Result, data: Sequence[TaskData], world: World, run: RunConfig) -> list[Answer]:
     """What a run says of each split. Raises ArtefactError where its model is not one of its task."""
-    folder, config, task = result.folder / MODEL, result.config, task_named(result.task)
+    folder, config, task = result.folder / MODEL_FOLDER, result.config, task_named(result.task)
     kind, encode = kind_of(task, config), encoder_of(folder)
     encoder = load_encoder(folder)[0].encoder
     check_labels(folder, list(task.labels.values()))

@@ -19,10 +19,10 @@ from rbt.finetune.scores import SCORES, read_scores
 from rbt.manifest import read_json
 from rbt.spread import Spread
 
-SWEEP, CONFIG, MODEL = "sweep.json", "config.toml", "model"
+SWEEP, CONFIG = "sweep.json", "config.toml"
 SELECTION = "selection"
 MADE_BY = "run `rbt finetune`"
-FACTS = {"task", "scores", "diverged", "best_epoch", "tuned"}
+FACTS = frozenset({"task", "scores", "diverged", "best_epoch", "tuned", "pretrained_weights", "learned_before"})
 NOT_SETTINGS = frozenset({"seed", "batch_sizes", "learning_rates"})
 
 
@@ -155,7 +155,7 @@ def read_result(run: Path) -> Result:
         tables = tomllib.loads((run / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ArtefactError("expected the configuration of a run", path=run / CONFIG, found=str(error)) from error
-    if not FACTS <= facts.keys() or "finetune" not in tables:
+    if not facts.keys() >= FACTS or "finetune" not in tables:
         raise ArtefactError("expected a fine-tuning run", path=run, found=f"another {SCORES}, or another {CONFIG}")
     return Result(run, facts, tables)
 

@@ -17,12 +17,14 @@ import json
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rbt.errors import ConfigError, InputError
-from rbt.finetune.data import task_named
-from rbt.finetune.predict import Predicted
+from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.data import read_split, task_named
+from rbt.finetune.metrics import answer, score
 from rbt.storage import atomic_path
 from rbt.tasks.examples import Example
 from rbt.tasks.files import decode, list_places, read_member
@@ -34,6 +36,17 @@ HEADER = "index\tprediction"
 OLDEST = (1980, 1, 1, 0, 0, 0)  # what a zip can say: the same predictions are the same bytes
 Given = Mapping[str, Any]  # id or index -> prediction
 Said = tuple[str, str, Any]  # (place, id or index, prediction)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What is predicted of a split, an entry an example in the order of the file."""
+
+    task: str
+    split: str
+    examples: Sequence[Example]
+    predictions: Sequence[Any]
+    notes: Sequence[Mapping[str, float]]  # of each, what its kind says besides
 
 
 def index_of(example: Example, number: int) -> str:
@@ -136,25 +149,42 @@ def check_suffix(path: Path) -> str:
     return suffix
 
 
-def write_predictions(path: Path, found: Sequence[Predicted]) -> list[Predicted]:
-    """Write a file of predictions, whole or not at all; what was written. Raises ConfigError.
+def to_write(path: Path, found: Sequence[Predicted]) -> list[Predicted]:
+    """What goes into a file: of a task that a model is asked beside its own, nothing but into a zip.
 
-    Only a zip has room for several splits; what a model is asked beside its own task goes into zips alone.
+    Raises ConfigError where that is several splits, and the file no zip.
     """
+    if check_suffix(path) == ZIP:
+        return list(found)
+    beside = {name for each in found for name in task_named(each.task).also}
+    own = [each for each in found if each.task not in beside]
+    if len(own) > 1:
+        names = ", ".join(f"{each.task} {each.split}" for each in own)
+        raise ConfigError(f"expected one split for {path}", found=names, cure="name one with --split, or write a .zip")
+    return own
+
+
+def write_predictions(path: Path, found: Sequence[Predicted]) -> None:
+    """Write what `to_write` gives, whole or not at all."""
     suffix = check_suffix(path)
-    own = [each for each in found if each.task == found[0].task]
-    written = list(found) if suffix == ZIP else own
-    if suffix != ZIP and (len(own) > 1 or {each.task for each in found} - set(_with_also(found[0].task))):
-        names = ", ".join(f"{each.task} {each.split}" for each in found)
-        raise ConfigError(f"expected one split for a {suffix} file", found=names, cure="name one: --split, or a .zip")
-    data = _as_zip(written) if suffix == ZIP else WRITERS[suffix](written[0]).encode()
+    data = _as_zip(found) if suffix == ZIP else WRITERS[suffix](found[0]).encode()
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-    return written
 
 
-def _with_also(name: str) -> tuple[str, ...]:
-    return name, *task_named(name).also
+def score_predictions(
+    name: str, path: Path, data: Path, split: str, config: FinetuneConfig
+) -> dict[str, dict[str, float]]:
+    """Metrics of a file of predictions, by split. Raises ConfigError, InputError."""
+    found = read_split(name, data, split, config)
+    if check_suffix(path) != ZIP and len(found.splits) > 1:
+        raise ConfigError(f"expected the split that {path} is of", found=", ".join(found.splits), cure="--split")
+    scores = {}
+    for each, examples in found.splits.items():
+        if any(answer(example) is None for example in examples):
+            raise InputError(f"expected the answers of {name} {each}", path=data, found="examples without one")
+        scores[each] = score(found.task, examples, read_predictions(path, name, each, examples))
+    return scores
 
 
 def read_predictions(path: Path, name: str, split: str, examples: Sequence[Example]) -> list[Any]:

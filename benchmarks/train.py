@@ -10,7 +10,8 @@ each is full; and besides on rbt's own rows, padded. Both compile where rbt woul
 
     tokens/s      of text and special tokens, without padding
     rbt is        rbt's tokens/s over theirs
-    MFU           model FLOP utilization: tokens/s x FLOP a token (printed) over the GPU's nominal peak
+    MFU           model FLOP utilization: tokens/s x FLOP a token (printed; T is the row's length, whatever blocks it
+                  has) over the GPU's nominal peak in bfloat16, whatever the precision
     of a matmul   the same over the rate of a large matrix product of the same type, measured behind the steps
     waiting       for batches; passes are forward and backward, the norm of the gradients with them
     warm, s       from the start to the end of the warm steps: compiling, for the most part

@@ -2,10 +2,10 @@
 
 A job has `packed`, `index`, `max_tokens`, `size` (of the model), `step_rows`, `micro_batch` (a number or "auto"),
 `compile`, `precision`, `warm_steps`, `steps`, and `cpu_time` (whether that of the process is counted). A contender
-returns `tokens` a step and, for each step behind the warm ones, the `milliseconds` of the `whole`, of `waiting` for
-batches, of `passes` (forward and backward, with the norm of the gradients) and of the `optimizer`; the device is waited
-for at each of these points. It returns the peak of `memory` in bytes (of the GPU behind the warm steps, or of the
-process on a CPU), and the rate of a large `matmul` in FLOP/s.
+returns `tokens` a step, of the rows that it trained on, and, for each step behind the warm ones, the `milliseconds` of
+the `whole`, of `waiting` for batches, of `passes` (forward and backward, with the norm of the gradients) and of the
+`optimizer`; the device is waited for at each of these points. It returns the peak of `memory` in bytes (of the GPU
+behind the warm steps, or of the process on a CPU), and the rate of a large `matmul` in FLOP/s.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def by_rbt(job: Job, clock: Clock) -> dict[str, Any]:
     register_optimizer_step_pre_hook(lambda *_: stamps.stamp("passes"))
     register_optimizer_step_post_hook(lambda *_: stamps.stamp("optimizer"))
     data = DataConfig(global_batch=job["step_rows"], micro_batch=job["micro_batch"])
-    run = RunConfig(log_every=1, validate_every=0, precision=job["precision"], compile=job["compile"])
+    precision = str(precision_of(job)).removeprefix("torch.")  # all contenders take the same one
+    run = RunConfig(log_every=1, validate_every=0, precision=precision, compile=job["compile"])
     with clock, suppress(Enough):
         pretrain(
             Path(job["packed"]), job["index"], Path(job["work"]) / "run", ModelConfig(size=job["size"]), data,
@@ -201,8 +202,10 @@ def _model_and_collator(job: Job) -> tuple[Any, Any]:
     return model, collator
 
 
-def _rows_a_pass(job: Job) -> int:
-    return job["step_rows"] if job["micro_batch"] == "auto" else min(job["step_rows"], job["micro_batch"])
+def _passes(job: Job) -> tuple[int, int]:
+    """(rows a pass, passes a step) of peers, which leave out the rows of a step that fill no pass."""
+    rows = job["step_rows"] if job["micro_batch"] == "auto" else min(job["step_rows"], job["micro_batch"])
+    return rows, job["step_rows"] // rows
 
 
 def _workers() -> int:
@@ -216,7 +219,7 @@ def by_trainer(are_rejoined: bool) -> Run:
         import torch
         from transformers import Trainer, TrainerCallback, TrainingArguments
 
-        stamps, rows, micro_batch = Stamps(job), Rows(job, are_rejoined), _rows_a_pass(job)
+        stamps, rows, (micro_batch, passes) = Stamps(job), Rows(job, are_rejoined), _passes(job)
         names = {
             "step_begin": "begin", "pre_optimizer_step": "passes", "optimizer_step": "optimizer", "step_end": "end"
         }
@@ -227,7 +230,7 @@ def by_trainer(are_rejoined: bool) -> Run:
         on_gpu = device_of_job().type == "cuda"
         arguments = TrainingArguments(
             output_dir=str(Path(job["work"]) / "run"), max_steps=job["warm_steps"] + job["steps"],
-            per_device_train_batch_size=micro_batch, gradient_accumulation_steps=job["step_rows"] // micro_batch,
+            per_device_train_batch_size=micro_batch, gradient_accumulation_steps=passes,
             learning_rate=LEARNING_RATE, bf16=precision_of(job) == torch.bfloat16, torch_compile=is_compiled(job),
             optim="adamw_torch_fused" if on_gpu else "adamw_torch", dataloader_num_workers=_workers(),
             dataloader_pin_memory=on_gpu, use_cpu=not on_gpu, save_strategy="no", logging_strategy="no",
@@ -236,7 +239,7 @@ def by_trainer(are_rejoined: bool) -> Run:
         trainer = Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[stamping()])
         with clock:
             trainer.train()
-        return _facts(job, rows.tokens() * job["step_rows"], micro_batch, stamps)
+        return _facts(job, rows.tokens() * micro_batch * passes, micro_batch, stamps)
 
     return run
 
@@ -246,7 +249,7 @@ def by_loop(job: Job, clock: Clock) -> dict[str, Any]:
     import torch
     from torch.utils.data import DataLoader
 
-    stamps, rows, micro_batch = Stamps(job), Rows(job, True), _rows_a_pass(job)
+    stamps, rows, (micro_batch, passes) = Stamps(job), Rows(job, True), _passes(job)
     device, precision = device_of_job(), precision_of(job)
     model, collator = _model_and_collator(job)
     model = model.to(device).train()
@@ -256,7 +259,7 @@ def by_loop(job: Job, clock: Clock) -> dict[str, Any]:
         rows, micro_batch, shuffle=True, collate_fn=collator, num_workers=_workers(), pin_memory=device.type == "cuda",
         drop_last=True,
     )
-    batches, passes = iter(loader), job["step_rows"] // micro_batch
+    batches = iter(loader)
     with clock:
         for _ in range(job["warm_steps"] + job["steps"]):
             parts = [next(batches) for _ in range(passes)]
@@ -272,7 +275,7 @@ def by_loop(job: Job, clock: Clock) -> dict[str, Any]:
             optimizer.zero_grad()
             stamps.stamp("optimizer")
             stamps.stamp("end")
-    return _facts(job, rows.tokens() * job["step_rows"], micro_batch, stamps)
+    return _facts(job, rows.tokens() * micro_batch * passes, micro_batch, stamps)
 
 
 HUGGING_FACE = ("transformers", "torch")

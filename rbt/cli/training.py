@@ -23,7 +23,7 @@ CHECKPOINT_HELP = "Which one: the best is that of the lowest validation loss."
     "--gpus", type=click.IntRange(0), default=0, show_default=True,
     help="Processes to start on this machine, one a GPU; 0 = this one alone.",
 )
-@click.option("--deterministic", is_flag=True, help="Take kernels that give the same bits every time; slower.")
+@click.option("--deterministic", is_flag=True, help="Take kernels that give the same bits every time, or stop; slower.")
 @click.option("--stage-to", type=FOLDER, help="Copy the packed folder to this one first, on the node's own disk.")
 @common
 def pretrain(

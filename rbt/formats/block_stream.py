@@ -113,12 +113,23 @@ def _inside(ends: memoryview, start: int, end: int) -> list[int]:
     return sorted(set(ends[first:last])) if last > first else []
 
 
+def _outside(row: RowBlocks, block: list[int]) -> ArtefactError:
+    tokens = row.part.tokens
+    return ArtefactError(
+        f"expected blocks of tokens 0 to {len(tokens.tokens)} of {tokens.stem} in row {row.row} of the index",
+        found=" and ".join(f"{block[place]} to {block[place + 1]}" for place in range(0, len(block) - 1, 2)),
+        cure="pack again",
+    )
+
+
 def _add_row(row: RowBlocks, by_sentence: bool, pieces: _Pieces) -> list[int]:
     """Add the blocks of a row; is_next of each, where they are pairs."""
     part = row.part.tokens
     tokens, documents = part.tokens.data, part.document_ends.data
-    is_next = []
+    count, is_next = len(tokens), []
     for block in row.blocks:
+        if not 0 <= block[0] < block[1] <= count or (len(block) == 5 and not 0 <= block[2] < block[3] <= count):
+            raise _outside(row, block)
         if len(block) == 5:
             pieces.add_pair(tokens, *block[:4])
             is_next.append(block[4])

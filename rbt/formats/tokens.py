@@ -13,10 +13,12 @@ and of the document are equal. Read with numpy alone.
 
 from __future__ import annotations
 
+import logging
 import mmap
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,18 @@ import numpy.typing as npt
 from rbt.errors import ArtefactError
 from rbt.manifest import Manifest, read_manifest
 
+log = logging.getLogger(__name__)
 KIND, VERSION = "tokens", 1
 MADE_BY = "rbt pack"
 CHECKED_TOKENS = 1 << 24  # at a time, so that checking needs little memory
 SPLITS = ("train", "validation")
 _WILL_NEED = getattr(mmap, "MADV_WILLNEED", None)  # not every system has it
 Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+
+
+@cache
+def _say_refused(number: int | None) -> None:
+    log.debug("the system takes no advice on what will be read: %s", os.strerror(number or 0))
 
 
 def token_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
@@ -66,10 +74,17 @@ class TokenPart:
         return mapped if isinstance(mapped, mmap.mmap) else None
 
     def will_read(self, start: int, end: int) -> None:
-        """Tell the system that tokens [start, end) will be read soon, so that it reads them meanwhile."""
-        if _WILL_NEED is not None and self._mapping is not None:
-            first = start * self.tokens.itemsize & -mmap.PAGESIZE
+        """Tell the system that tokens [start, end) will be read soon, so that it reads them meanwhile.
+
+        It is advice: of tokens that are not there, nothing is said, and a system that refuses it is no error.
+        """
+        if _WILL_NEED is None or self._mapping is None or not 0 <= start < end <= len(self.tokens):
+            return
+        first = start * self.tokens.itemsize & -mmap.PAGESIZE
+        try:
             self._mapping.madvise(_WILL_NEED, first, end * self.tokens.itemsize - first)
+        except OSError as error:
+            _say_refused(error.errno)
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,23 @@ class Layout(NamedTuple):
     longest: int = 0  # varlen: most tokens of a segment, or a bound on it
     gather: Tensor | None = None  # masked: int64 (rows, width), place in the stream; any where padded
     scatter: Tensor | None = None  # masked: int64 (tokens,), place in the flattened (rows x width)
-    visible: Tensor | None = None  # masked: bool (rows, 1, width, width), who sees whom
+    segments: Tensor | None = None  # masked: int32 (rows, width), number of the segment; -1 where padded
+    visible: Tensor | None = None  # masked, while a pass lasts: bool (rows, 1, width, width), who sees whom
 
     def each(self, move: Callable[[Tensor], Tensor]) -> Layout:
-        """The same with every tensor moved."""
-        edges, gather, scatter, visible = (
-            None if part is None else move(part) for part in (self.edges, self.gather, self.scatter, self.visible)
+        """The same with every tensor moved, between passes."""
+        edges, gather, scatter, segments = (
+            None if part is None else move(part) for part in (self.edges, self.gather, self.scatter, self.segments)
         )
-        return Layout(self.dense, edges, self.longest, gather, scatter, visible)
+        return Layout(self.dense, edges, self.longest, gather, scatter, segments)
+
+    def with_visible(self) -> Layout:
+        """The layout of a pass: under a mask, with who sees whom, which is too large to be made ahead for a step."""
+        if self.segments is None:
+            return self
+        # padding sees padding, so that no softmax is of nothing
+        visible = self.segments[:, None, :, None] == self.segments[:, None, None, :]
+        return Layout(None, None, 0, self.gather, self.scatter, self.segments, visible)
 
     def to(self, device: torch.device) -> Layout:
         """The same on a device."""
@@ -60,18 +69,20 @@ def masked_layout(segment_edges: Int64, row_edges: Int64) -> Layout:
     is_token = inside < widths[:, None]  # (rows, width)
     gather = np.where(is_token, row_edges[:-1, None] + inside, 0)
     segments = np.repeat(np.arange(len(segment_edges) - 1), np.diff(segment_edges))
-    in_rows = torch.from_numpy(np.where(is_token, segments[gather], -1))  # padding sees padding: no softmax is empty
-    visible = in_rows[:, None, :, None] == in_rows[:, None, None, :]
-    return Layout(gather=torch.from_numpy(gather), scatter=torch.from_numpy(np.flatnonzero(is_token)), visible=visible)
+    in_rows = np.where(is_token, segments[gather], -1).astype(np.int32)
+    return Layout(
+        gather=torch.from_numpy(gather), scatter=torch.from_numpy(np.flatnonzero(is_token)),
+        segments=torch.from_numpy(in_rows),
+    )
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """Mixed values, (tokens, heads, head) as all three inputs."""
+    """Mixed values, (tokens, heads, head) as all three inputs; `layout` is that of a pass."""
     if layout.dense is not None:
         return _dense(query, key, value, layout.dense, dropout)
     if layout.edges is not None:
         return varlen(query, key, value, layout.edges, layout.longest, dropout)
-    assert layout.gather is not None and layout.scatter is not None
+    assert layout.gather is not None and layout.scatter is not None and layout.visible is not None
     shape, places = (*layout.gather.shape, *query.shape[1:]), layout.gather.flatten()
     queries, keys, values = (
         part.index_select(0, places).view(shape).transpose(1, 2) for part in (query, key, value)
@@ -105,7 +116,7 @@ def has_varlen(device: torch.device, dtype: torch.dtype, head: int) -> bool:
     generator = torch.Generator().manual_seed(0)
     query, key, value, weights = torch.randn(4, 40, 2, head, generator=generator).to(device, dtype).unbind()
     parts = [part.clone().requires_grad_() for part in (query, key, value)]
-    masked = masked_layout(edges, np.array([0, 23, 40])).to(device)
+    masked = masked_layout(edges, np.array([0, 23, 40])).to(device).with_visible()
     by_edges = Layout(edges=torch.from_numpy(edges.astype(np.int32)).to(device), longest=17)
     found = []
     try:

@@ -88,7 +88,10 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """[run]: what a resumed run may change."""
+    """[run]: what a resumed run may change.
+
+    Precision "auto" is float16, with a scaled loss, on a GPU that can only imitate bfloat16 (a V100, a T4).
+    """
 
     log_every: int = 10  # steps; 0 = at the end alone
     checkpoint_every: int = 1000  # steps; 0 = at the end alone
@@ -99,9 +102,9 @@ class RunConfig:
     validation_rows: int = 2048  # at most
     stop_after: int = 0  # steps after which this invocation stops, resumable; 0 = never
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: GPU: bfloat16/float16, CPU: float32
     compile: bool | Literal["auto"] = "auto"  # torch.compile the model; auto: on a GPU
-    deterministic: bool = False  # kernels that give the same bits every time, where torch has them
+    deterministic: bool = False  # kernels that give the same bits every time; an operation that has none is an error
     checkpoint_activations: bool = False  # compute layers anew in the backward pass: less memory, a third more work
     new_schedule: bool = False  # go on with the recipe's [schedule] where the run began with another one
     skipped_steps: int = 10  # in a row, after which the run stops: losses that are not finite, or spikes

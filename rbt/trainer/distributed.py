@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, distributed
 
 from rbt.errors import ConfigError
+from rbt.trainer.config import RunConfig
 from rbt.trainer.heartbeat import ALLOWANCE, Heartbeat, stop_file_says, watching
 from rbt.trainer.speaking import is_rank, local_rank
-
-PATIENCE = 900  # seconds a rank waits for the others
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def choose_device(setting: str, local_rank: int) -> torch.device:
 
 
 @contextmanager
-def join(setting: str, patience: float = PATIENCE) -> Iterator[World]:
+def join(setting: str, patience: float = RunConfig.patience) -> Iterator[World]:
     """Join the ranks that torchrun started, or be the only one; leave them at the end.
 
     A rank that is missing for `patience` seconds ends the job with a line that names it. Raises RbtError for one that

@@ -2,7 +2,9 @@
 
 Per token, forward and backward: 6 N + 12 L H T for the encoder, N = L (4 H^2 + 2 H F), plus f x 6 (H^2 + V H) for the
 head at the share f of positions that are predicted. Attention is bidirectional, so nothing is halved; embeddings are
-looked up, not multiplied. Form: PaLM paper, appendix B.
+looked up, not multiplied. Form: PaLM paper, appendix B. T is the length of a row: blocks that share one attend to less,
+so that of DOC-SENTENCES and pairs too much is counted, by a part of the attention's term. Peaks are those of half
+precision, against which float32 is held too.
 """
 
 from __future__ import annotations

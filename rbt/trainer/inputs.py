@@ -2,8 +2,8 @@
 
     MaskedBatch ──rounded sizes──> ids, positions (tokens,), selected, labels (selected,), layout ──> Inputs
 
-A compiled model is compiled once for each size it meets, so sizes are rounded up where it is: the stream is padded
-with segments of <pad>, the selected places with ones whose label is not counted.
+A compiled model takes any size (`compiling`); its sizes are rounded up all the same, so that its kernels meet few, and
+even ones: the stream is padded with segments of <pad>, the selected places with ones whose label is not counted.
 """
 
 from __future__ import annotations
@@ -95,10 +95,19 @@ def _by_edges(edges: Int64, longest: int, is_rounded: bool) -> Layout:
     return Layout(edges=torch.from_numpy(padded.astype(np.int32)), longest=longest)
 
 
+def _dense_length(segment_edges: Int64, rounding: Rounding) -> int | None:
+    """The length of all segments, None where they differ, and where it would be compiled for this one micro-batch.
+
+    A length is a constant of what is compiled, and so is it that there is one segment only, which is always dense.
+    """
+    length, is_rounded = dense_length(segment_edges), rounding.tokens > 1
+    return None if is_rounded and (length != rounding.max_tokens or len(segment_edges) == 2) else length
+
+
 def make_inputs(masked: MaskedBatch, rounding: Rounding) -> Inputs:
     """A masked batch as tensors on the CPU."""
     batch = masked.batch
-    length = dense_length(batch.segment_edges)
+    length = _dense_length(batch.segment_edges, rounding)
     multiple = rounding.tokens if length is None else 1
     ids = _padded(masked.inputs, multiple, PAD)
     edges = _with_padding(batch.segment_edges, len(ids), rounding.max_tokens)

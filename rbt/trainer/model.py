@@ -89,6 +89,7 @@ class Roberta(nn.Module):
         """Hidden states (tokens, hidden)."""
         states: Tensor = self.embedding_norm(self.token_embedding(ids) + self.position_embedding(positions))
         states = functional.dropout(states, self.config.dropout, self.training)
+        layout = layout.with_visible()
         for layer in self.layers:
             if self.checkpoint_activations and self.training:
                 states = checkpoint(layer, states, layout, use_reentrant=False)
@@ -154,8 +155,3 @@ def build_model(
         for name, parameter in model.named_parameters():
             initialize(name, parameter, seed)
     return model
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Number of parameters, tied ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from rbt.config import load_recipe, to_table
+from rbt.config import load_recipe
 from rbt.errors import ArtefactError, ConfigError, RbtError
 from rbt.formats.blocks import Index, choose_index, is_pair_index, open_index
 from rbt.formats.checkpoint import latest_checkpoint, step_folder, step_of
@@ -33,7 +33,7 @@ from rbt.trainer.initial import Initial, initial_of, start_model
 from rbt.trainer.inputs import Inputs, make_inputs, rounding_for
 from rbt.trainer.launch import launch
 from rbt.trainer.masking import MAX_TOKENS, masking_rule
-from rbt.trainer.micro_batch import choose_micro_batch, fits_on_gpu, remember
+from rbt.trainer.micro_batch import choose_micro_batch, circumstances, fits_on_gpu, forget, remember
 from rbt.trainer.model import build_model
 from rbt.trainer.optim import build_optimizer, check_schedule
 from rbt.trainer.reporting import Pace, describe_flops
@@ -108,30 +108,33 @@ def _build(
     network.checkpoint_activations = run.checkpoint_activations
     network = network.to(world.device)
     precision = precision_of(run, world.device)
+    if run.precision == "auto" and precision == torch.float16:
+        log.info("precision is float16, and losses are scaled: %s has no bfloat16", world.device_name)
     autocasting = autocast(world.device, precision)
     by_edges = has_varlen(world.device, precision, network.config.shape.hidden // network.config.shape.heads)
     if world.device.type == "cuda" and not by_edges:
         log.warning("attention goes under a mask: this torch has no flash attention by edges for %s here", precision)
+    compiled = world.device.type == "cuda" if run.compile == "auto" else run.compile
     check_ranks(data.global_batch, world.size)
     share = -(-data.global_batch // world.size)  # of the ranks that have most
-    key = {
-        "model": to_table(network.config), "max_tokens": index.max_tokens, "precision": str(precision),
-        "checkpoint_activations": run.checkpoint_activations, "ranks": world.size, "device": world.device_name,
-    }
+    key = circumstances(world, network, index.max_tokens, precision, compiled, by_edges)
+    rounding = partial(
+        rounding_for, max_tokens=index.max_tokens, fraction=data.masked_fraction, compiled=compiled, by_edges=by_edges
+    )
     fits = partial(
-        fits_on_gpu, network, world.device, max_tokens=index.max_tokens, fraction=data.masked_fraction,
-        autocasting=autocasting,
+        fits_on_gpu, network, world.device, rounding=rounding, fraction=data.masked_fraction, autocasting=autocasting
     )
     rows = world.least(choose_micro_batch(data.micro_batch, share, world.device, fits, out, key))
-    if world.is_first and data.micro_batch == "auto" and world.device.type == "cuda":
+    is_found = data.micro_batch == "auto" and world.device.type == "cuda"
+    if world.is_first and is_found:
         remember(out, key, rows)
-    compiled = world.device.type == "cuda" if run.compile == "auto" else run.compile
     grid = Grid(world.rank, world.size, rows)
     return Training(
         world, network, wrap(network, world, compiled), build_optimizer(network, schedule),
         masking_rule(data, read_vocab(packed)), grid, data, schedule, run,
-        rounding_for(rows, index.max_tokens, data.masked_fraction, compiled, by_edges),
-        Watch(schedule), LossScale(precision == torch.float16, sum(grid.micro_batches(data.global_batch))),
+        rounding(rows), Watch(schedule),
+        LossScale(precision == torch.float16, sum(grid.micro_batches(data.global_batch))),
+        partial(forget, out, key, rows) if is_found else None,
     )
 
 

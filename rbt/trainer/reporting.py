@@ -2,8 +2,9 @@
 
     StepResult, seconds ──> record ──> metrics.jsonl, TensorBoard, the bar
 
-Perplexity is e to the loss over masked positions alone. Loader share is the part of the time in which the training
-thread waited for batches.
+Perplexity is e to the loss over masked positions alone. Tokens a second are of the time that steps take, waiting for
+batches included: loader share is the part of it that was waiting. Saving, validating and logging are not in it: other
+share is their part of the time on the clock.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from rbt.trainer.flops import peak_flops, training_flops_per_token
 from rbt.trainer.optim import learning_rate
 from rbt.trainer.training import StepResult, Training
+
+
+class Rates(NamedTuple):
+    """Since the record before."""
+
+    tokens_per_second: float  # of all ranks, in the time of steps
+    loader_share: float  # of the time of steps, waiting for batches
+    other_share: float  # of the time on the clock, what is no step
 
 
 @dataclass
@@ -30,6 +39,7 @@ class Pace:
     waiting: float = 0.0
     seconds: float = 0.0
     _started: float = field(default_factory=time.perf_counter)
+    _taken: float = field(default_factory=time.perf_counter)
 
     def start(self) -> None:
         """A step begins, with waiting for its batches."""
@@ -44,11 +54,12 @@ class Pace:
         self.tokens += tokens
         self.seconds += time.perf_counter() - self._started
 
-    def take(self) -> tuple[float, float]:
-        """(tokens a second over all ranks, loader share); counting begins anew."""
-        seconds = max(self.seconds, 1e-9)
-        found = self.tokens / seconds, self.waiting / seconds
-        self.tokens, self.waiting, self.seconds = 0, 0.0, 0.0
+    def take(self) -> Rates:
+        """What was counted; counting begins anew."""
+        now, seconds = time.perf_counter(), max(self.seconds, 1e-9)
+        other = 1 - seconds / max(now - self._taken, seconds)
+        found = Rates(self.tokens / seconds, self.waiting / seconds, other)
+        self.tokens, self.waiting, self.seconds, self._taken = 0, 0.0, 0.0, now
         return found
 
 
@@ -91,19 +102,20 @@ def describe_flops(training: Training) -> str:
 
 def step_record(step: int, epoch: float, result: StepResult, pace: Pace, training: Training) -> dict[str, Any]:
     """The record of a logged step."""
-    rate, share = pace.take()
+    rates = pace.take()
     record = {
         "step": step, "loss": result.loss, "perplexity": perplexity(result.loss),
         "learning_rate": learning_rate(step, training.schedule), "gradient_norm": result.gradient_norm,
-        "tokens": result.tokens, "masked_tokens": result.masked_tokens, "epoch": epoch, "tokens_per_second": rate,
-        "loader_share": share, "memory_bytes": memory_bytes(training.world.device),
+        "tokens": result.tokens, "masked_tokens": result.masked_tokens, "epoch": epoch, **rates._asdict(),
+        "memory_bytes": memory_bytes(training.world.device),
     }
     if result.next_loss is not None:
         record["next_loss"] = result.next_loss
     if training.loss_scale.is_used:
         record["loss_scale"] = training.loss_scale.value
     if (peak := device_peak(training)) is not None:
-        record["model_flops_utilization"] = rate * flops_per_token(training) / (peak * training.world.size)
+        done = rates.tokens_per_second * flops_per_token(training)
+        record["model_flops_utilization"] = done / (peak * training.world.size)
     return record
 
 

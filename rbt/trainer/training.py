@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -25,7 +25,9 @@ from rbt.formats.blocks import Index
 from rbt.rng import hash_keys, hash_text
 from rbt.trainer.batch_masking import mask_batch
 from rbt.trainer.batches import Grid, read_batch
+from rbt.trainer.compiling import Compiled
 from rbt.trainer.config import DataConfig, RunConfig, ScheduleConfig
+from rbt.trainer.device_errors import WORKSPACE, naming_operations, naming_rows
 from rbt.trainer.distributed import World
 from rbt.trainer.inputs import Inputs, Rounding, make_inputs
 from rbt.trainer.masking import MaskingRule, validation_seed
@@ -43,9 +45,7 @@ OVERFLOW = "float16 overflowed; the scale of the loss is halved"
 
 def wrap(model: nn.Module, world: World, compiled: bool) -> nn.Module:
     """The module to call: compiled if asked, and summing gradients over ranks where there are several."""
-    if compiled:
-        torch.compiler.reset()  # a process that trains one run behind the other would come to the limit of recompiling
-    module: nn.Module = torch.compile(model) if compiled else model  # type: ignore[assignment]
+    module: nn.Module = Compiled(model) if compiled else model
     if not world.is_launched:
         return module
     devices = [world.device] if world.device.type == "cuda" else None
@@ -55,16 +55,24 @@ def wrap(model: nn.Module, world: World, compiled: bool) -> nn.Module:
 
 
 def be_deterministic(asked: bool) -> None:
-    """Take kernels that give the same bits every time, where torch has them; it warns where it has none."""
+    """Take kernels that give the same bits every time; an operation without one is an error, see `device_errors`.
+
+    torch that only warns keeps the faster kernels of attention, whose gradients are added up in any order.
+    """
     if asked:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
-    torch.use_deterministic_algorithms(asked, warn_only=True)
+        os.environ.setdefault(WORKSPACE, ":4096:8")  # read when the GPU is first used
+    torch.use_deterministic_algorithms(asked)
 
 
 def precision_of(run: RunConfig, device: torch.device) -> torch.dtype:
-    """The type of matrix products; "auto" is bfloat16 on a GPU and float32 elsewhere."""
+    """The type of matrix products; "auto" is bfloat16 on a GPU, float16 on one without it, and float32 elsewhere.
+
+    A GPU that can only imitate bfloat16 (a V100, a T4) has none.
+    """
+    if run.precision == "auto" and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if run.precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[run.precision]
 
 
@@ -147,6 +155,7 @@ class Training:
     rounding: Rounding
     watch: Watch
     loss_scale: LossScale
+    forget_rows: Callable[[], None] | None = None  # called where memory runs out with rows that were found
 
     @property
     def autocasting(self) -> AbstractContextManager[object]:
@@ -154,7 +163,14 @@ class Training:
         return autocast(self.world.device, precision_of(self.run, self.world.device))
 
     def step(self, step: int, batches: Sequence[Inputs], stop_asked: bool) -> StepResult:
-        """Do update `step` (counted from 1) on this rank's micro-batches, or leave it out: see `stability`."""
+        """Do update `step` (counted from 1) on this rank's micro-batches, or leave it out: see `stability`.
+
+        Raises RbtError where memory runs out, or an operation is not deterministic where that was asked.
+        """
+        with naming_operations(), naming_rows(self.grid.micro_batch, self.forget_rows):
+            return self._step(step, batches, stop_asked)
+
+    def _step(self, step: int, batches: Sequence[Inputs], stop_asked: bool) -> StepResult:
         batches = [inputs.to(self.world.device) for inputs in batches]
         masked_tokens, pairs, tokens, stops = self.world.sum([
             sum(inputs.masked_tokens for inputs in batches), sum(inputs.pairs for inputs in batches),
@@ -207,8 +223,12 @@ class Training:
     def validate(self, index: Index) -> tuple[float, float | None]:
         """Mean losses over masked tokens, and over pairs where there are any, of held-out rows.
 
-        They are always the same rows, at most `validation_rows`, masked alike.
+        They are always the same rows, at most `validation_rows`, masked alike. Raises RbtError as a step does.
         """
+        with naming_operations(), naming_rows(self.grid.micro_batch, self.forget_rows):
+            return self._validate(index)
+
+    def _validate(self, index: Index) -> tuple[float, float | None]:
         count = min(self.run.validation_rows, index.num_rows)
         seed = validation_seed(self.data.seed)
         epochs, rows = rows_at(np.arange(self.world.rank, count, self.world.size), seed, index.num_rows)

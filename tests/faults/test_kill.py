@@ -91,7 +91,7 @@ def steady_metrics(path: Path) -> list[dict[str, object]]:
     import json
 
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    clock = ("tokens_per_second", "loader_share", "memory_bytes")
+    clock = ("tokens_per_second", "loader_share", "other_share", "memory_bytes")
     return [{key: value for key, value in line.items() if key not in clock} for line in lines]
 
 

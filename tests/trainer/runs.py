@@ -19,7 +19,7 @@ MODEL = ModelConfig(layers=1, hidden=32, heads=2, feed_forward=48)
 CALM = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
 DATA = DataConfig(global_batch=8, micro_batch=3)
 SCHEDULE = ScheduleConfig(max_steps=14, warmup_steps=3, peak_learning_rate=3e-3)
-CLOCK = {"tokens_per_second", "loader_share", "memory_bytes"}
+CLOCK = {"tokens_per_second", "loader_share", "other_share", "memory_bytes"}
 RUN = RunConfig(log_every=2, checkpoint_every=5, validate_every=7, keep_checkpoints=2, device="cpu")
 
 

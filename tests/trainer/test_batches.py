@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from rbt.errors import ArtefactError, ConfigError
+from rbt.formats import tokens
 from rbt.formats.blocks import Index
 from rbt.formats.tokenizer import BOS, EOS
 from rbt.trainer.batch_masking import mask_batch
@@ -161,6 +164,70 @@ def test_an_id_beyond_the_vocabulary_is_named(full_index: Index) -> None:
     index = Index(full_index.manifest, 5, full_index.parts, full_index.first_row, full_index.first_block)
     with pytest.raises(ArtefactError, match="expected token ids below 5 in row 3"):
         read_batch(index, np.array([3]), np.array([0]))
+
+
+def damaged(index: Index, row: int, block: list[int]) -> Index:
+    """An index whose row begins with another block."""
+    number = int(np.searchsorted(index.first_row, row, side="right")) - 1
+    part = index.parts[number]
+    blocks = np.array(part.blocks)
+    blocks[part.rows[row - index.first_row[number]], : len(block)] = block
+    parts = [*index.parts]
+    parts[number] = dataclasses.replace(part, blocks=blocks)
+    return dataclasses.replace(index, parts=tuple(parts))
+
+
+@pytest.mark.parametrize("block", [
+    [10**6, 10**6 + 20], [5, 10**6], [-9, 4], [-9, -4], [20, 20], [20, 11], [2**62, 2**62 + 9], [2**62, -(2**62)],
+])
+@pytest.mark.parametrize("name", ["full_index", "sentence_index"])
+def test_a_block_of_tokens_that_are_not_there_is_an_error_with_its_row(
+    request: pytest.FixtureRequest, name: str, block: list[int]
+) -> None:
+    """Also where it is told of ahead, which is advice alone: the error comes when the row is read."""
+    index = damaged(request.getfixturevalue(name), 7, block)
+    count = len(index.parts[0].tokens.tokens)
+    message = f"expected blocks of tokens 0 to {count} of train-00000 in row 7 .*; found {block[0]} to {block[1]}"
+    with pytest.raises(ArtefactError, match=message):
+        read_batch(index, np.array([3, 7, 4]), np.zeros(3, dtype=np.int64))
+    steps = read_steps(index, Grid(0, 1, 4), 1, 8, 0, index.num_rows // 8 + 1)
+    with pytest.raises(ArtefactError, match="in row 7 of the index"):
+        list(steps)
+
+
+@pytest.mark.parametrize("half", [0, 2])
+def test_a_half_of_a_pair_that_is_not_there_is_an_error_with_its_row(pair_index: Index, half: int) -> None:
+    row = pair_index.parts[0].blocks[pair_index.parts[0].rows[7]].tolist()
+    row[half : half + 2] = [10**6, 10**6 + 4]
+    index = damaged(pair_index, 7, row)
+    with pytest.raises(ArtefactError, match=rf"in row 7 .*; found {row[0]} to {row[1]} and {row[2]} to {row[3]} "):
+        read_batch(index, np.array([7]), np.array([0]))
+
+
+class Refusing:
+    """A mapped file of a system that takes no advice."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def madvise(self, option: int, start: int, length: int) -> None:
+        self.asked.append((start, length))
+        raise OSError(errno.EINVAL, "not here")
+
+
+def test_a_system_that_takes_no_advice_is_no_error(full_index: Index, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once, where details are asked for."""
+    part, mapping = dataclasses.replace(full_index.parts[0].tokens), Refusing()
+    vars(part)["_mapping"] = mapping
+    tokens._say_refused.cache_clear()
+    with caplog.at_level("DEBUG", "rbt.formats.tokens"):
+        for start in (0, 3):
+            part.will_read(start, 40)
+    assert mapping.asked == [(0, 80), (0, 80)]
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    for start, end in ((-1, 3), (4, 4), (5, 4), (0, len(part.tokens) + 1)):
+        part.will_read(start, end)
+    assert len(mapping.asked) == 2
 
 
 def prefetch_threads() -> int:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from rbt.errors import RbtError
 from rbt.formats.blocks import Index
+from rbt.formats.checkpoint import latest_checkpoint
 from rbt.trainer.attention import has_varlen
 from rbt.trainer.batch_masking import MaskedBatch, mask_batch
 from rbt.trainer.batches import read_batch
@@ -19,7 +21,7 @@ from rbt.trainer.inputs import Rounding, make_inputs
 from rbt.trainer.masking import masking_rule
 from rbt.trainer.model import build_model
 from rbt.trainer.pretrain import pretrain
-from rbt.trainer.training import autocast, batch_losses
+from rbt.trainer.training import autocast, batch_losses, be_deterministic
 
 from .conftest import VOCAB
 
@@ -65,11 +67,13 @@ def test_by_edges_a_model_learns_what_it_learns_under_a_mask(
     assert by_edges < max(1e-3, 1.5 * under_mask)
 
 
-def losses(packed: Path, out: Path, stops: tuple[int, ...], run: RunConfig) -> list[float]:
+def losses(
+    packed: Path, out: Path, stops: tuple[int, ...], run: RunConfig, model: ModelConfig = SMALL
+) -> list[float]:
     """The loss of each of twelve steps, in as many goes as there are `stops`."""
     for steps in stops:
         pretrain(
-            packed, "full-sentences", out, SMALL, DataConfig(global_batch=16, micro_batch=8),
+            packed, "full-sentences", out, model, DataConfig(global_batch=16, micro_batch=8),
             ScheduleConfig(max_steps=12, warmup_steps=2, peak_learning_rate=1e-3, spike_nats=0.0),
             dataclasses.replace(run, log_every=1, validate_every=0, stop_after=steps),
         )
@@ -77,7 +81,7 @@ def losses(packed: Path, out: Path, stops: tuple[int, ...], run: RunConfig) -> l
     return [record["loss"] for record in map(json.loads, lines) if "loss" in record]
 
 
-@pytest.mark.filterwarnings("default")  # the compiler's, and those of kernels that are not deterministic
+@pytest.mark.filterwarnings("default")  # the compiler's
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_run_on_a_gpu_learns_and_goes_on_where_it_stopped(
@@ -90,6 +94,25 @@ def test_a_run_on_a_gpu_learns_and_goes_on_where_it_stopped(
     np.testing.assert_allclose(resumed, straight, rtol=0.01)
 
 
+@pytest.mark.filterwarnings("default")  # the compiler's
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_deterministic_runs_are_equal_byte_for_byte(
+    packed: Path, tmp_path: Path, precision: str, compiled: bool
+) -> None:
+    """Weights and moments of two runs, with dropout: by edges in half precision, under a mask in float32."""
+    run = RunConfig(precision=precision, compile=compiled, deterministic=True)  # type: ignore[arg-type]
+    shaken = dataclasses.replace(SMALL, dropout=0.1, attention_dropout=0.1)
+    found = []
+    for name in ("first", "second"):
+        losses(packed, tmp_path / name, (12,), run, shaken)
+        folder = latest_checkpoint(tmp_path / name)
+        assert folder is not None
+        found.append([(folder / file).read_bytes() for file in ("model.safetensors", "optimizer.safetensors")])
+    be_deterministic(False)
+    assert found[0] == found[1]
+
+
 def test_the_micro_batch_is_found_and_remembered(packed: Path, tmp_path: Path) -> None:
     """A small model's is the whole share."""
     run = RunConfig(log_every=1, validate_every=0, stop_after=1, compile=False)
@@ -97,3 +120,22 @@ def test_the_micro_batch_is_found_and_remembered(packed: Path, tmp_path: Path) -
     pretrain(packed, "full-sentences", tmp_path / "run", SMALL, DataConfig(global_batch=16), schedule, run)
     [found] = json.loads((tmp_path / "run" / "micro_batch.json").read_text())
     assert found["rows"] == 16
+
+
+def test_rows_that_memory_ran_out_with_are_too_many_at_the_next_start(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is one line, and the next start takes fewer."""
+    run = RunConfig(log_every=1, validate_every=0, stop_after=1, compile=False)
+    schedule, data = ScheduleConfig(max_steps=12, warmup_steps=2), DataConfig(global_batch=16)
+
+    def out_of_memory(*_: object) -> None:
+        torch.empty(1 << 50, dtype=torch.uint8, device=device())
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rbt.trainer.training.accumulate", out_of_memory)
+        with pytest.raises(RbtError, match="out of memory with a micro-batch of 16 rows"):
+            pretrain(packed, "full-sentences", tmp_path / "run", SMALL, data, schedule, run)
+    pretrain(packed, "full-sentences", tmp_path / "run", SMALL, data, schedule, run)
+    [found] = json.loads((tmp_path / "run" / "micro_batch.json").read_text())
+    assert (found["rows"], found["too_many"]) == (14, 16)

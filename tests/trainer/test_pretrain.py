@@ -82,8 +82,10 @@ def test_records_hold_the_numbers_of_their_step(straight: Path) -> None:
         assert row[f"{name}perplexity"] == pytest.approx(2.718281828459045 ** row[f"{name}loss"])
         if "loss" in row:
             assert {"learning_rate", "gradient_norm", "epoch", "tokens", "masked_tokens"} <= row.keys()
-    clocked = json.loads((straight / "metrics.jsonl").read_text().splitlines()[0])
+    lines = (straight / "metrics.jsonl").read_text().splitlines()
+    clocked = json.loads(lines[0])
     assert 0 <= clocked["loader_share"] <= 1 and clocked["tokens_per_second"] > 0 and clocked["memory_bytes"] > 10**7
+    assert all(0 < row["other_share"] < 1 for row in map(json.loads, lines) if "loss" in row)
     assert rows[0]["learning_rate"] == pytest.approx(3e-3 * 2 / 3)
 
 

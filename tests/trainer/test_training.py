@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rbt.errors import ConfigError
+from rbt.errors import ConfigError, RbtError
 from rbt.formats.blocks import Index, is_pair_index, open_index
 from rbt.trainer.batch_masking import mask_batch
 from rbt.trainer.batches import Grid, read_batch, read_steps
@@ -227,9 +229,23 @@ def test_dropout_is_a_function_of_seed_step_and_micro_batch() -> None:
     assert len(drawn) == 4
 
 
-def test_precision_is_float32_on_a_cpu_unless_bfloat16_is_asked_for() -> None:
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert precision_of(RunConfig(), cpu) == torch.float32 and precision_of(RunConfig(), gpu) == torch.bfloat16
+@pytest.mark.parametrize(("major", "expected"), [(7, torch.float16), (8, torch.bfloat16), (9, torch.bfloat16)])
+def test_precision_on_a_gpu_is_bfloat16_where_it_is_more_than_imitated(
+    monkeypatch: pytest.MonkeyPatch, major: int, expected: torch.dtype
+) -> None:
+    """torch's own answer for a card, by the first number of its compute capability."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    assert precision_of(RunConfig(), torch.device("cuda")) == expected
+    for name, asked in (("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)):
+        assert precision_of(RunConfig(precision=name), torch.device("cuda")) == asked  # type: ignore[arg-type]
+
+
+def test_precision_is_float32_on_a_cpu_unless_another_is_asked_for() -> None:
+    cpu = torch.device("cpu")
+    assert precision_of(RunConfig(), cpu) == torch.float32
     assert precision_of(RunConfig(precision="float16"), cpu) == torch.float16
     with autocast(cpu, torch.float32):
         assert not torch.is_autocast_enabled("cpu")
@@ -346,10 +362,89 @@ def test_segment_edges_for_flash_attention_are_padded_with_segments_of_no_token(
     assert edges[0] == 0 and edges[-1] == len(inputs.ids) and len(edges) & (len(edges) - 1) == 0
 
 
-def test_deterministic_kernels_are_taken_where_asked() -> None:
-    try:
-        be_deterministic(True)
-        assert torch.are_deterministic_algorithms_enabled()
-    finally:
-        be_deterministic(False)
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """As with --deterministic."""
+    be_deterministic(True)
+    yield
+    be_deterministic(False)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_deterministic_kernels_are_taken_where_asked() -> None:
+    """Not only warned about: a torch that warns keeps the other kernels of attention on a GPU."""
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_an_operation_that_is_not_deterministic_is_named(
+    full_index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`put_` has no deterministic kernel on any device."""
+    training = training_of(full_index, Grid(0, 1, 16))
+    (batches,) = steps_of(training, full_index, 0, 1)
+
+    def without_kernel(*_: object) -> Tensor:
+        return torch.zeros(3).put_(torch.tensor([1]), torch.tensor([2.0]))
+
+    monkeypatch.setattr(training.module, "forward", without_kernel)
+    message = r"bits every time; found put_ has none \(leave out --deterministic\)$"
+    with pytest.raises(RbtError, match=message):
+        training.step(1, batches, False)
+    with pytest.raises(RbtError, match=message):
+        training.validate(full_index)
+
+
+def failing(error: RuntimeError) -> Callable[..., Tensor]:
+    """A pass that fails."""
+    def forward(*_: object) -> Tensor:
+        raise error
+
+    return forward
+
+
+def test_cublas_without_its_workspace_is_named(full_index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the words of torch's own check."""
+    training = training_of(full_index, Grid(0, 1, 16))
+    (batches,) = steps_of(training, full_index, 0, 1)
+    error = RuntimeError(
+        "Deterministic behavior was enabled, but this operation is not deterministic because it uses CuBLAS and you"
+    )
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    monkeypatch.setattr(training.module, "forward", failing(error))
+    with pytest.raises(RbtError, match=r"cuBLAS with CUBLAS_WORKSPACE_CONFIG=:0:0 \(unset CUBLAS_WORKSPACE_CONFIG"):
+        training.step(1, batches, False)
+
+
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+])
+@pytest.mark.parametrize("work", ["step", "validation"])
+def test_memory_that_runs_out_is_one_line_with_a_cure(
+    full_index: Index, monkeypatch: pytest.MonkeyPatch, error: RuntimeError, work: str
+) -> None:
+    """Rows that were found, and not set, are forgotten, so that the next start takes fewer."""
+    forgotten = list[str]()
+    found = dataclasses.replace(training_of(full_index, Grid(0, 1, 8)), forget_rows=lambda: forgotten.append("rows"))
+    set_by_hand = training_of(full_index, Grid(0, 1, 8))
+    for training, cure in ((found, "start again, with fewer rows; or set"), (set_by_hand, "set")):
+        (batches,) = steps_of(training, full_index, 0, 1)
+        monkeypatch.setattr(training.module, "forward", failing(error))
+        message = (
+            f"expected room for a pass; found out of memory with a micro-batch of 8 rows ({cure} "
+            "data.micro_batch below 8, or run.checkpoint_activations = true)"
+        )
+        with pytest.raises(RbtError, match=f"^{re.escape(message)}$"):
+            _ = training.step(1, batches, False) if work == "step" else training.validate(full_index)
+    assert forgotten == ["rows"]
+
+
+def test_an_error_of_another_kind_stays_what_it_is(full_index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = training_of(full_index, Grid(0, 1, 8))
+    (batches,) = steps_of(training, full_index, 0, 1)
+    monkeypatch.setattr(training.module, "forward", failing(RuntimeError("an illegal memory access")))
+    with pytest.raises(RuntimeError, match="an illegal memory access"):
+        training.step(1, batches, False)

@@ -94,15 +94,15 @@ def write_stsb(folder: Path, train: int = 24, dev: int = 11, test: int = 9) -> P
 
 
 def write_mnli(folder: Path, train: int = 96, dev: int = 61, shuffle: bool = False) -> Path:
-    """MNLI's layout: the label is told by which third of the WORDS the second sentence begins with.
+    """MNLI's layout: the label is the third of the WORDS that both sentences' one word is of.
 
     `shuffle`: labels of train come in another order than their sentences.
     """
     generator = np.random.default_rng(4)
 
     def rows(count: int, with_label: bool) -> list[str]:
-        texts = [(sentence(generator, 3), sentence(generator, 2)) for _ in range(count)]
-        labels = [CLASSES[WORDS.index(second.split()[0]) // 4] for _, second in texts]
+        texts = [(word, f"{word} {word}") for word in generator.choice(WORDS, count)]
+        labels = [CLASSES[WORDS.index(first) // 4] for first, _ in texts]
         if shuffle and count == train:
             labels = [labels[place] for place in generator.permutation(count)]
         pairs = zip(texts, labels, strict=True)

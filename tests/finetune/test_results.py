@@ -24,7 +24,9 @@ def chosen(*groups: list[Path]) -> float:
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_configuration(tmp_path: Path) -> None:
-    runs = [*fake_seeds(tmp_path, "rte", NAME, [60, 70], rate=1e-5), *fake_seeds(tmp_path, "rte", NAME, [50], rate=2e-5)]
+    runs = [
+        *fake_seeds(tmp_path, "rte", NAME, [60, 70], rate=1e-5), *fake_seeds(tmp_path, "rte", NAME, [50], rate=2e-5)
+    ]
     found = configurations([result for run in runs for result in read_results(run)])
     assert [[result.folder for result in each.results] for each in found] == [runs[:2], runs[2:]]
 
@@ -90,7 +92,7 @@ def test_a_sweep_is_read_back_as_its_runs(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="expected a finished fine-tuning run; found no scores.json"):
+    with pytest.raises(ArtefactError, match=r"expected a finished fine-tuning run; found no scores\.json"):
         read_results(tmp_path)
     with pytest.raises(ArtefactError, match="expected a fine-tuning run or a sweep; found no such folder"):
         read_results(tmp_path / "nowhere")

@@ -218,10 +218,12 @@ def _check_ids(where: Path, what: str, keys: Sequence[str], given: Given) -> Non
             cure="name the one file that the predictions are of with --data",
         )
     missing, unknown = [key for key in keys if key not in given], [key for key in given if key not in known]
-    for words, ids in (("examples without a prediction", missing), ("predictions of unknown examples", unknown)):
+    for words, ids in (("of them without one", missing), ("of others", unknown)):
         if ids:
-            raise InputError(f"expected a prediction of each of the {len(keys)} examples of {what}", path=where,
-                             found=f"{len(ids)} {words}, the first {ids[0]!r}")
+            raise InputError(
+                f"expected a prediction for each of the {len(keys)} examples of {what}", path=where,
+                found=f"{len(ids)} {words}, the first {ids[0]!r}",
+            )
 
 
 def _file_in_zip(path: Path, wanted: str) -> tuple[Path, bytes]:

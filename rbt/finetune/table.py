@@ -116,8 +116,8 @@ def _table_text(table: PaperTable, lines: Sequence[Line]) -> str:
           for name, row in table.rows.items()),
         *([f"**{line.name}**", *(cell_text(line, column) for column in table.columns)] for line in ours),
     ]
-    notes = "".join(f"{note}\n\n" for note in table.notes)
-    return f"## {table.name}: {table.title}\n\n{_grid(rows)}\n{notes}"
+    notes = "".join(f"\n{note}\n" for note in table.notes)
+    return f"## {table.name}: {table.title}\n\n{_grid(rows)}{notes}"
 
 
 def _runs_text(lines: Sequence[Line]) -> str:

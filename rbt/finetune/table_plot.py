@@ -1,4 +1,7 @@
-"""The picture of `rbt table`: a panel a table, a place a column; runs as dots and intervals, the paper's as dashes."""
+"""The picture of `rbt table`: a panel a table, a place a column.
+
+Runs are dots, with their interval and median; the first lines of the paper are dashes.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,7 @@ from rbt.runs_report import COLORS
 from rbt.storage import atomic_path
 
 Cells = Callable[[Column], Configuration | None]
-GREYS = ("#222222", "#666666", "#999999", "#bbbbbb")
-DASHES = ("_", "_", "_", "_", "1", "2", "3", "4")  # of the paper's lines
+DASHES = (("#b8b8b8", 2.0), ("#808080", 2.0), ("#000000", 2.6), ("#000000", 1.0))  # of the paper's first lines
 ROOM = 0.62  # of a column's width, which the lines share
 PANEL = 4.2  # inches
 
@@ -32,12 +34,9 @@ def plot_tables(path: Path, tables: Sequence[PaperTable], lines: Mapping[str, Ce
 
 
 def _draw(axes: Any, table: PaperTable, lines: Mapping[str, Cells]) -> None:
-    for number, (name, row) in enumerate(table.rows.items()):
+    for (name, row), (color, width) in zip(table.rows.items(), DASHES, strict=False):
         found = [(place, row[column.name]) for place, column in enumerate(table.columns) if column.name in row]
-        axes.plot(
-            *zip(*found, strict=True), DASHES[number % len(DASHES)], color=GREYS[number % len(GREYS)], ms=16, mew=1.8,
-            label=f"paper: {name}",
-        )
+        axes.plot(*zip(*found, strict=True), "_", color=color, ms=22, mew=width, label=f"paper: {name}")
     ours = {name: cells for name, cells in lines.items() if any(cells(column) for column in table.columns)}
     for number, (name, cells) in enumerate(ours.items()):
         offset = ROOM * ((number + 1) / (len(ours) + 1) - 0.5)
@@ -61,11 +60,11 @@ def _draw_line(axes: Any, columns: Sequence[Column], cells: Cells, offset: float
         if found is None or (spread := found.spread(column.score)) is None:
             continue
         place = number + offset
-        axes.plot([place, place], [spread.low, spread.high], "-", color=color, lw=2.5, alpha=0.5)
+        axes.plot([place, place], [spread.low, spread.high], "-", color=color, lw=3, alpha=0.4)
         for diverged, mark in ((False, "."), (True, "x")):
             values = [result.scores[column.score] for result in found.results if result.has_diverged == diverged]
-            axes.plot([place] * len(values), values, mark, color=color, ms=7 if diverged else 5)
-        axes.plot(place, spread.median, "o", color=color, ms=7, label=label)
+            axes.plot([place] * len(values), values, mark, color=color, ms=7 if diverged else 4)
+        axes.plot(place, spread.median, "o", color=color, ms=6, label=label)
         axes.annotate(
             f"{spread.median:.1f}", (place, spread.median), (6, 0), textcoords="offset points", va="center", fontsize=8,
             color=color,

@@ -90,7 +90,12 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
 def read_run(folder: Path, name: str) -> Run:
     """The run in a folder. Raises ArtefactError where there is none, or it has no records yet."""
     settings = read_settings(folder / CONFIG)
-    records = _read_records(folder / METRICS)
+    records = read_records(folder / METRICS)
+    if not records:
+        raise ArtefactError(
+            "expected the record of a step", path=folder / METRICS, found="none",
+            cure="wait for it, or log more often: --set run.log_every=1",
+        )
     return Run(
         name, folder, settings, tuple(record for record in records if "loss" in record),
         tuple(record for record in records if "validation_loss" in record),
@@ -112,21 +117,18 @@ def read_settings(path: Path) -> dict[str, Any]:
     return {f"{name}.{key}": value for name, table in whole.items() for key, value in table.items()}
 
 
-def _read_records(path: Path) -> list[Record]:
-    """The records of metrics.jsonl; a last line that was cut, by a kill or because it is being written, is left out."""
+def read_records(path: Path) -> list[Record]:
+    """The records of metrics.jsonl; a last line that was cut, by a kill or because it is being written, is left out.
+
+    Raises ArtefactError where there is no such file, or a line of it is no record.
+    """
     if not path.is_file():
         raise ArtefactError(f"expected a run with its {METRICS}", path=path, found="none", cure=f"run `{MADE_BY}`")
     lines = path.read_text("utf-8", errors="replace").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         log.warning("%s: the last line is cut, and left out", path)
         lines.pop()
-    records = [_record(path, number, line) for number, line in enumerate(lines, 1)]
-    if not records:
-        raise ArtefactError(
-            "expected the record of a step", path=path, found="none",
-            cure="wait for it, or log more often: --set run.log_every=1",
-        )
-    return records
+    return [_record(path, number, line) for number, line in enumerate(lines, 1)]
 
 
 def _record(path: Path, number: int, line: str) -> Record:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rbt.runs import Record, Run, differences
+from rbt.errors import ArtefactError
+from rbt.runs import CONFIG, Record, Run, differences
 from rbt.storage import atomic_path
 
 HEADS = ("run", "steps", "loss", "validation: last", "best", "tokens/s", "MFU", "left out")
@@ -112,10 +113,19 @@ def plot_runs(path: Path, runs: Sequence[Run], x: str = "step") -> None:
 
 
 def x_values(run: Run, steps: npt.NDArray[np.int64], x: str) -> Floats:
-    """Where steps stand on one of X_AXES."""
+    """Where steps stand on one of X_AXES. Raises ArtefactError for a run without the rows of an epoch."""
+    if x == "step":
+        return steps.astype(np.float64)
     rows = steps * float(run.settings["data.global_batch"])
-    places = {"step": steps.astype(np.float64), "row": rows, "epoch": rows / run.settings["packed.rows"]}
-    return np.asarray(places[x])
+    if x == "row":
+        return np.asarray(rows)
+    whole = run.settings.get("packed.rows")
+    if not isinstance(whole, int) or whole < 1:
+        raise ArtefactError(
+            "expected the rows of an epoch, as packed.rows", path=run.folder / CONFIG, found=f"{whole or 'none'}",
+            cure="draw it by --x step or --x row",
+        )
+    return np.asarray(rows / whole)
 
 
 def _short(value: float, place: int = 0) -> str:

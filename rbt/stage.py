@@ -42,6 +42,7 @@ from rbt.storage import sweep, write_text
 
 log = logging.getLogger(__name__)
 WORK, LOCK = "work", "lock"
+PLURALS = ("blocks", "tokens", "urls", "counts")  # ends of kinds
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,11 @@ def hold(file: IO[Any], folder: Path) -> None:
         ) from error
 
 
+def _one(kind: str) -> str:
+    """A kind of output behind its article; a plural has none."""
+    return kind if kind.endswith(PLURALS) else f"{'an' if kind[:1] in set('aeiou') else 'a'} {kind}"
+
+
 @contextmanager
 def exclusive(out: Path, kind: str) -> Iterator[None]:
     """Hold OUT for one process: a second run is an error, and leftovers of a killed one are swept.
@@ -179,7 +185,7 @@ def exclusive(out: Path, kind: str) -> Iterator[None]:
         lock.seek(0)
         if (before := lock.read()) not in ("", kind):
             raise ArtefactError(
-                f"expected a {kind}, or a new folder", path=out, found=f"a {before}", cure="choose another --out"
+                f"expected {_one(kind)}, or a new folder", path=out, found=_one(before), cure="choose another --out"
             )
         if not before:
             lock.write(kind)
@@ -210,7 +216,7 @@ def finished(out: Path, identity: Manifest, replace: bool) -> Manifest | None:
         return manifest
     if manifest.kind != identity.kind:
         raise ArtefactError(
-            f"expected a {identity.kind}, or a new folder", path=out, found=f"a {manifest.kind}",
+            f"expected {_one(identity.kind)}, or a new folder", path=out, found=_one(manifest.kind),
             cure="choose another --out",
         )
     if not replace:

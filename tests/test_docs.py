@@ -101,10 +101,10 @@ def test_every_link_between_pages_leads_somewhere() -> None:
 def test_the_choices_of_the_command_line_are_those_of_the_package() -> None:
     from rbt.cli.packing import FORMATS
     from rbt.cli.views import SPLITS
-    from rbt.formats import tokens
+    from rbt.formats import blocks, tokens
     from rbt.packing.packers import PACKERS
 
-    assert set(FORMATS) == set(PACKERS)
+    assert set(FORMATS) == set(PACKERS) == set(blocks.FORMATS)
     assert SPLITS == tokens.SPLITS
 
 

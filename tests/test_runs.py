@@ -192,6 +192,17 @@ def test_runs_are_different_by_where_they_are_not_by_how_they_are_written(tmp_pa
         read_runs([folder, folder / ".." / "run"])
 
 
+@pytest.mark.parametrize("rows", ["", "rows = 0", 'rows = "many"'])
+def test_a_run_that_does_not_say_what_an_epoch_is_is_drawn_by_steps_alone(tmp_path: Path, rows: str) -> None:
+    folder = write_run(tmp_path / "run")
+    config = folder / CONFIG
+    config.write_text(config.read_text().replace("rows = 80", rows))
+    for x, code in (("step", 0), ("row", 0), ("epoch", 2)):
+        result = compare(folder, "--plot", tmp_path / "curves.png", "--x", x)
+        assert result.exit_code == code, x
+    assert f"{config}: expected the rows of an epoch, as packed.rows; found " in result.output.splitlines()[-1]
+
+
 @given(st.lists(st.floats(-1e3, 1e3), max_size=300), st.integers(1, 50))
 def test_a_smoothed_curve_is_a_mean_of_neighbors(values: list[float], part: int) -> None:
     half = len(values) // (2 * part)

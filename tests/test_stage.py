@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -286,14 +287,19 @@ def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_an_unfinished_output_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with exclusive(tmp_path / "out", "corpus"):
+@pytest.mark.parametrize(
+    ("kind", "other", "message"),
+    [
+        ("corpus", "tokenizer", "expected a tokenizer, or a new folder; found a corpus ("),
+        ("ablation", "urls", "expected urls, or a new folder; found an ablation ("),
+    ],
+)
+def test_an_unfinished_output_of_another_kind_is_refused(tmp_path: Path, kind: str, other: str, message: str) -> None:
+    with exclusive(tmp_path / "out", kind):
         pass
-    with pytest.raises(ArtefactError, match="expected a tokenizer, or a new folder; found a corpus"), exclusive(
-        tmp_path / "out", "tokenizer"
-    ):
+    with pytest.raises(ArtefactError, match=re.escape(message)), exclusive(tmp_path / "out", other):
         pass
-    with exclusive(tmp_path / "out", "corpus"):
+    with exclusive(tmp_path / "out", kind):
         pass
 
 

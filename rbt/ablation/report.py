@@ -31,6 +31,7 @@ class Heading:
     size: str
     settings: tuple[str, ...]  # --set, over the size's
     held_out: Mapping[str, int]  # rows that all runs are evaluated on, by format
+    all_held_out: Mapping[str, int]  # rows that there are
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,8 @@ def _notes(heading: Heading, lines: Sequence[Line]) -> list[str]:
     if len(held_out) > 1:
         first = next(iter(held_out))
         notes.append(
-            "All formats lay out the same held-out documents, but masked tokens have more context in longer blocks, so "
-            f"that two columns cannot be compared. {first} is the common measure. Bold: the format that a row was "
-            "trained on."
+            f"{_same_documents(heading)} Masked tokens have more context in longer blocks, too, so that two columns "
+            f"cannot be compared. {first} is the common measure. Bold: the format that a row was trained on."
         )
     seeds = sorted({len(line.results) for line in lines})
     if seeds[-1] > 1:
@@ -161,8 +161,8 @@ def _notes(heading: Heading, lines: Sequence[Line]) -> list[str]:
             "Over seeds: median [smallest, largest]. That range holds the median of all seeds with a probability of "
             f"{chances}, whatever the distribution. Seeds draw weights, order, masks and dropout; the text is the same."
         )
-    if heading.settings:
-        changed = ", ".join(f"`{setting}`" for setting in heading.settings)
+    if settings := true_settings(heading, lines):
+        changed = ", ".join(f"`{setting}`" for setting in settings)
         notes.append(f"Changed from the size `{heading.size}`, for all rows: {changed}.")
     return [
         *notes, "tokens/s: the median of what a run logged, on the machine that it ran on.",
@@ -170,12 +170,37 @@ def _notes(heading: Heading, lines: Sequence[Line]) -> list[str]:
     ]
 
 
+def _same_documents(heading: Heading) -> str:
+    """Whether columns are of the same text, which they are not where run.validation_rows leaves rows out."""
+    parts = [
+        f"{count:,} of {heading.all_held_out[format]:,} of {format}"
+        for format, count in heading.held_out.items() if count < heading.all_held_out[format]
+    ]
+    if not parts:
+        return "All formats lay out the same held-out documents."
+    return (
+        f"Not all held-out rows are looked at ({', '.join(parts)}: `run.validation_rows`), so that columns are not of "
+        "the same documents."
+    )
+
+
+def true_settings(heading: Heading, lines: Sequence[Line]) -> list[str]:
+    """What --set changed; of [run], what all runs had: those that were found may have begun under other settings."""
+    return [setting for setting in heading.settings if all(_had(line, setting) for line in lines)]
+
+
+def _had(line: Line, setting: str) -> bool:
+    section, _, key = setting.partition("=")[0].strip().partition(".")
+    wanted = getattr(line.plan.run, key) if section == "run" else None
+    return section != "run" or all(result.run.settings[f"run.{key}"] == wanted for result in line.results)
+
+
 def as_json(heading: Heading, lines: Sequence[Line]) -> dict[str, Any]:
     """The table with every run of it."""
     varied, held_out = varied_keys([line.plan for line in lines]), heading.held_out
     return {
         "table": heading.ablation.name, "title": heading.ablation.title, "size": heading.size,
-        "set": list(heading.settings), "held_out_rows": dict(held_out),
+        "set": true_settings(heading, lines), "held_out_rows": dict(held_out),
         "rows": [
             {
                 "name": line.plan.row.name, "paper": dict(line.plan.row.paper), "epochs": line.epochs,

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rbt.ablation.report import Heading, Result, write_table
 from rbt.ablation.tables import Ablation, Plan, make_plans, used_settings
@@ -28,9 +29,13 @@ from rbt.stage import WORK, exclusive
 from rbt.storage import write_text
 from rbt.trainer.config import DataConfig, RunConfig
 
+if TYPE_CHECKING:
+    from rbt.trainer.distributed import StopRequest
+
 log = logging.getLogger(__name__)
 RUNS, EVALUATIONS = "runs", "evaluations"
 MICRO_BATCH = "data.micro_batch"  # which changes no result
+PAPER_EPOCHS = 40  # of 10 static masks, each met four times
 FIRST_FORMAT = "full-sentences"  # the first column where a table has it: its rows are what models are used on
 Indices = dict[str, Path]  # format -> folder
 Packer = Callable[[PackConfig], None]
@@ -66,21 +71,37 @@ def ablate(
     stopped a run: the same call goes on. `packer` makes an index of `packed` where it is not there yet; without one
     they must be there. `gpus` processes of this machine train a run; 0 = this one. Raises RbtError.
     """
+    from rbt.trainer.distributed import stop_on_signals
+    from rbt.trainer.optim import check_schedule
+
     plans = make_plans(ablation, size, settings, run)
+    for plan in plans:
+        check_schedule(plan.schedule)
     with exclusive(out, "ablation"):
         indices = make_indices(plans, packed, packer)
         _warn_of_masks(plans, indices)
-        heading = Heading(ablation, size, tuple(used_settings(settings)), _held_out_rows(plans[0], indices))
-        results: list[Result] = []
-        for job in jobs(plans, seeds, indices, out / RUNS):
-            log.info("%s, %s: row %s, seed %d", ablation.name, size, job.plan.row.name, job.plan.data.seed)
-            if not (job.is_known and job.is_finished):
-                train(job, packed, indices[job.plan.pack.format], gpus, out / WORK)
-            if not job.is_finished:
-                log.info("%s: stopped at step %d; the same command goes on", job.folder, job.last_step)
-                return False
-            results.append(measure(job, _held_out_masks(plans[0]), packed, indices, out))
-            write_table(out, heading, plans, results)
+        heading = Heading(
+            ablation, size, tuple(used_settings(settings)), _held_out_rows(plans[0], indices), _all_held_out(indices)
+        )
+        with stop_on_signals() as request:
+            return _run_all(heading, plans, seeds, packed, indices, gpus, out, request)
+
+
+def _run_all(
+    heading: Heading, plans: Sequence[Plan], seeds: int, packed: Path, indices: Indices, gpus: int, out: Path,
+    request: StopRequest,
+) -> bool:
+    """Train and measure what is not there yet, a table behind every run; whether it came to the end."""
+    results: list[Result] = []
+    for job in jobs(plans, seeds, indices, out / RUNS):
+        log.info("%s, %s: row %s, seed %d", heading.ablation.name, heading.size, job.plan.row.name, job.plan.data.seed)
+        if not (job.is_known and job.is_finished) and not request.is_asked:
+            train(job, packed, indices[job.plan.pack.format], gpus, out / WORK)
+        if request.is_asked or not job.is_finished:  # a signal may come when a run is at its end
+            log.info("%s: stopped at step %d; the same command goes on", job.folder, job.last_step)
+            return False
+        results.append(measure(job, _held_out_masks(plans[0]), packed, indices, out))
+        write_table(out, heading, plans, results)
     return True
 
 
@@ -90,7 +111,28 @@ def jobs(plans: Sequence[Plan], seeds: int, indices: Indices, runs: Path) -> Ite
         for plan in plans:
             seeded = dataclasses.replace(plan, data=dataclasses.replace(plan.data, seed=plan.data.seed + number))
             known = find_run(seeded, indices[plan.pack.format], runs)
-            yield Job(seeded, known or runs / f"{plan.row.name}-seed{seeded.data.seed}", known is not None)
+            yield Job(seeded, known or _new_folder(seeded, runs), known is not None)
+
+
+def _new_folder(plan: Plan, runs: Path) -> Path:
+    """The folder of a run that is not there. Raises ArtefactError for one that a resumed run would change its [run] of.
+
+    In all other keys that differ, training refuses a folder.
+    """
+    folder = runs / f"{plan.row.name}-seed{plan.data.seed}"
+    before = read_settings(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    for key, value in _of_run(plan).items():
+        if before and before[key] != value:
+            raise ArtefactError(
+                f"expected {key} = {before[key]!r}, with which this run began", path=folder, found=repr(value),
+                cure="give it the same value, or choose another --out",
+            )
+    return folder
+
+
+def _of_run(plan: Plan) -> dict[str, Any]:
+    """The keys of [run] that change results."""
+    return {f"run.{key}": getattr(plan.run, key) for key in ("precision", "deterministic")}
 
 
 def find_run(plan: Plan, index: Path, runs: Path) -> Path | None:
@@ -99,7 +141,7 @@ def find_run(plan: Plan, index: Path, runs: Path) -> Path | None:
     Tables share rows: `dynamic` of the first is `segment-pair` of the second.
     """
     planned = {key: value for key, value in plan.settings().items() if key != MICRO_BATCH and key[:5] != "pack."}
-    planned["packed.fingerprint"] = load_manifest(index).fingerprint
+    planned |= {"packed.fingerprint": load_manifest(index).fingerprint, **_of_run(plan)}
     for config in sorted(runs.glob(f"*/{CONFIG}")):
         settings = read_settings(config)
         if all(settings.get(key) == value for key, value in planned.items()) and "init.weights" not in settings:
@@ -137,7 +179,12 @@ def make_indices(plans: Sequence[Plan], packed: Path, packer: Packer | None) -> 
 def _held_out_rows(plan: Plan, indices: Indices) -> dict[str, int]:
     """How many rows of each format are evaluated."""
     most = plan.run.validation_rows
-    return {format: min(most, open_index(folder, "validation").num_rows) for format, folder in indices.items()}
+    return {format: min(most, count) for format, count in _all_held_out(indices).items()}
+
+
+def _all_held_out(indices: Indices) -> dict[str, int]:
+    """How many held-out rows of each format there are."""
+    return {format: open_index(folder, "validation").num_rows for format, folder in indices.items()}
 
 
 def find_index(packed: Path, config: PackConfig) -> Path:
@@ -157,14 +204,14 @@ def find_index(packed: Path, config: PackConfig) -> Path:
 def _warn_of_masks(plans: Sequence[Plan], indices: Indices) -> None:
     """Say so before training where masks do not come back, so that static ones are no different from new ones."""
     for plan in plans:
-        rows = open_index(indices[plan.pack.format], "train").num_rows
-        epochs = plan.schedule.max_steps * plan.data.global_batch / max(1, rows)
-        if plan.data.static_masks > 0 and epochs <= plan.data.static_masks:
+        rows, batch = open_index(indices[plan.pack.format], "train").num_rows, plan.data.global_batch
+        read = plan.schedule.max_steps * batch
+        if plan.data.static_masks > 0 and read <= plan.data.static_masks * rows:
+            fewer = f", or a corpus of {read // PAPER_EPOCHS} rows" if read >= PAPER_EPOCHS else ""
             log.warning(
                 "row %s: %.3g epochs over %d rows: none of its %d masks of a block comes back, so that they do as well "
-                "as new ones; the paper's 40 epochs take %d steps, or a corpus of %d rows", plan.row.name, epochs, rows,
-                plan.data.static_masks, 40 * rows // plan.data.global_batch,
-                plan.schedule.max_steps * plan.data.global_batch // 40,
+                "as new ones; the paper's %d epochs take %d steps%s", plan.row.name, read / max(1, rows), rows,
+                plan.data.static_masks, PAPER_EPOCHS, -(-PAPER_EPOCHS * rows // batch), fewer,
             )
 
 
@@ -188,6 +235,7 @@ def train(job: Job, packed: Path, index: Path, gpus: int, work: Path) -> None:
     write_text(recipe, to_toml(tables))
     options = {"--packed": packed, "--format": index.name, "--out": job.folder, "--recipe": recipe}
     words = [str(word) for option in options.items() for word in option]
+    words += [] if log.isEnabledFor(logging.INFO) else ["--quiet"]  # as this process is
     if code := launch(gpus, plan.run.device, MODULE, words):
         raise RbtError(
             f"expected {gpus} processes to train this run", path=job.folder, found=f"exit code {code}: see above",

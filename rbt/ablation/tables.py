@@ -18,7 +18,7 @@ from typing import Any
 from rbt.config import apply_settings, parse_tables, to_dataclass, to_table
 from rbt.errors import ConfigError
 from rbt.packing.config import PackConfig
-from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig, check_ranges
 
 Tables = Mapping[str, Mapping[str, Any]]  # section -> key -> value
 OWN_SECTIONS = ("pack", "model", "data", "schedule")  # which no recipe changes: an ablation has all of them
@@ -139,6 +139,7 @@ def _plan(size: Size, row: Row, settings: Sequence[str], run: RunConfig) -> Plan
         share = size.warmup_share if row.warmup_share is None else row.warmup_share
         schedule = dataclasses.replace(schedule, warmup_steps=round(share * steps))
     data = dataclasses.replace(plan.data, global_batch=plan.data.global_batch * row.batch_factor)
+    check_ranges(plan.model, data, schedule, plan.run)
     return dataclasses.replace(plan, data=data, schedule=schedule)
 
 

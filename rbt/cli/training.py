@@ -34,35 +34,40 @@ def pretrain(
 
     With --init, sizes and positions are that model's, whatever [model] says; dropouts are the recipe's.
     """
-    from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
+    from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig, check_ranges
     from rbt.trainer.launch import launch
     from rbt.trainer.speaking import is_rank, saying_once
 
     run = override(recipe, "run", deterministic=deterministic or None).section("run", RunConfig)
+    model, data = recipe.section("model", ModelConfig), recipe.section("data", DataConfig)
+    schedule = recipe.section("schedule", ScheduleConfig)
+    check_ranges(model, data, schedule, run)
     if gpus and not is_rank():
         click.get_current_context().exit(launch(gpus, run.device, "rbt", sys.argv[1:]))
     from rbt.trainer.pretrain import pretrain as train
 
     with saying_once():
-        train(
-            packed, format_name or recipe.sections["pack"].format, out, recipe.section("model", ModelConfig),
-            recipe.section("data", DataConfig), recipe.section("schedule", ScheduleConfig), run, init, stage_to,
-        )
+        format_name = format_name or recipe.sections["pack"].format
+        train(packed, format_name, out, model, data, schedule, run, init, stage_to)
     say(quiet, *run_summary(out))
 
 
 def run_summary(out: Path) -> list[str]:
-    """The last training and validation lines of a run's metrics."""
-    import json
+    """The last training and validation lines of a run's metrics, as far as there are any."""
+    from rbt.formats.checkpoint import latest_checkpoint, step_of
+    from rbt.runs import METRICS, read_records
 
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
-    trained = [line for line in lines if "loss" in line]
-    validated = [line for line in lines if "validation_loss" in line]
+    records = read_records(out / METRICS)
+    trained = [record for record in records if "loss" in record]
+    validated = [record for record in records if "validation_loss" in record]
     words = [f"step {trained[-1]['step']:,}: loss {trained[-1]['loss']:.3f}"] if trained else []
     if validated:
         last = validated[-1]
         words.append(f"validation loss {last['validation_loss']:.3f}, perplexity {last['validation_perplexity']:.2f}")
-    return [f"{out}: {'; '.join(words)} (masked tokens only, base e)"]
+    if not trained:
+        newest = latest_checkpoint(out)
+        words.insert(0, f"step {step_of(newest) if newest else 0:,}, before the first that is logged")
+    return [f"{out}: {'; '.join(words)}" + (" (masked tokens only, base e)" if trained or validated else "")]
 
 
 @click.command(epilog="Example: rbt export --run run --out model")

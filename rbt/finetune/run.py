@@ -223,7 +223,7 @@ def finetune(name: str, model: Path, data: Path, out: Path, config: FinetuneConf
     tables = {**start.tables, "run": to_table(run)}
     with TemporaryDirectory() as temporary, join(run.device, run.patience) as world:
         tokenizer = tokenizer_of(model, Path(temporary) / "tokenizer")
-        with open_run(out, tokenizer, tables, world, SECTIONS), stop_on_signals() as request:
+        with open_run(out, tokenizer, tables, world, SECTIONS), stop_on_signals(world.heartbeat) as request:
             if is_finished(out):
                 log.info("%s: finished; nothing to do", out)
                 return out

@@ -28,6 +28,7 @@ KIND, VERSION = "blocks", 1
 MADE_BY = "rbt pack"
 TOKENS_FOLDER = "tokens"
 PAIR_FORMATS = ("segment-pair", "sentence-pair")
+FORMATS = ("full-sentences", "doc-sentences", *PAIR_FORMATS)  # = rbt.packing.packers.PACKERS
 PAIR_SPECIALS = 4  # <s> A </s> </s> B </s>
 FILES_A_PART = 5  # tokens, both ends, blocks, rows: each mapped file stays open
 Int64 = npt.NDArray[np.int64]
@@ -200,7 +201,9 @@ def choose_index(packed: Path, format: str) -> Path:
     if not matching:
         found = ", ".join(path.name for path in folders) or "none"
         expected = f"expected an index of format {format!r}" if format else "expected an index"
-        cure = f"run `{MADE_BY} --format {format}`" if format else f"run `{MADE_BY}`"
+        of_format = f"run `{MADE_BY} --format {format}`"
+        others = f"name a folder's, or one of {', '.join(FORMATS)}"
+        cure = f"run `{MADE_BY}`" if not format else of_format if format in FORMATS else others
         raise ArtefactError(expected, path=packed, found=found, cure=cure)
     if len(matching) > 1:
         names = ", ".join(path.name for path in matching)

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rbt.errors import ArtefactError
-from rbt.manifest import Manifest, read_json, read_manifest, to_json
-from rbt.storage import write_text
+from rbt.manifest import Manifest, fingerprint, read_json, read_manifest, to_json
+from rbt.storage import hash_file, write_text
 
 KIND, VERSION = "tokenizer", 1
 MADE_BY = "rbt bpe train"
@@ -151,6 +151,14 @@ def read_tokenizer(folder: Path) -> Manifest:
             "expected a finished tokenizer", path=folder, found="a model", cure=f"`{MADE_BY} --from {folder}`"
         )
     return read_manifest(folder, KIND, VERSION, MADE_BY)
+
+
+def files_fingerprint(folder: Path, cure: str) -> str:
+    """Identity of a tokenizer's files, which a run records. Raises ArtefactError where one is missing."""
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise ArtefactError(f"expected the tokenizer's {name}", path=folder, found="none", cure=cure)
+    return fingerprint({name: hash_file(folder / name, "blake2b") for name in FILES})
 
 
 def read_model(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -7,11 +7,12 @@ Without the marks the first size is compiled for itself, and those of a size of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from rbt.trainer.attention import Layout
-from rbt.trainer.model import Roberta
 
 COMPILATIONS = 64  # at most; a few are needed, and beyond torch's own limit of 8 it goes on without compiling
 
@@ -29,19 +30,20 @@ def _mark(part: Tensor | None) -> None:
 
 
 class Compiled(nn.Module):
-    """Calls a model as `Roberta.forward` is called, compiled."""
+    """Calls a model of streams, compiled: its arguments are tensors, a layout, or None."""
 
-    def __init__(self, model: Roberta) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         torch.compiler.reset()  # a process that trains one run behind the other would come to the limit
         _allow_compilations(COMPILATIONS)
         self.compiled = torch.compile(model)
 
-    def forward(
-        self, ids: Tensor, positions: Tensor, layout: Layout, selected: Tensor, starts: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, *arguments: Tensor | Layout | None) -> Any:
         """As the model's."""
-        for part in (ids, positions, selected, starts, layout.edges, layout.gather, layout.scatter, layout.segments):
-            _mark(part)
-        result: tuple[Tensor, Tensor | None] = self.compiled(ids, positions, layout, selected, starts)
-        return result
+        for argument in arguments:
+            if isinstance(argument, Layout):
+                for part in (argument.edges, argument.gather, argument.scatter, argument.segments):
+                    _mark(part)
+            else:
+                _mark(argument)
+        return self.compiled(*arguments)

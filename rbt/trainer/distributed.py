@@ -6,6 +6,7 @@ dies ends the job, and is named: see `heartbeat`.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,14 +14,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-from rbt.errors import ConfigError
+from rbt.errors import ConfigError, RbtError
 from rbt.trainer.config import RunConfig
 from rbt.trainer.heartbeat import ALLOWANCE, Heartbeat, stop_file_says, watching
-from rbt.trainer.speaking import is_rank, local_rank
+from rbt.trainer.speaking import EXIT_CODE, is_rank, local_rank
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def join(setting: str, patience: float = RunConfig.patience) -> Iterator[World]:
     """Join the ranks that torchrun started, or be the only one; leave them at the end.
 
     A rank that is missing for `patience` seconds ends the job with a line that names it. Raises RbtError for one that
-    is gone.
+    is gone, or where the store of the ranks is not there, ConfigError (see `is_rank`). Exits with EXIT_CODE at the end
+    where nobody asked this rank to stop, but what started it was gone.
     """
     device = choose_device(setting, local_rank())
     if device.type == "cuda":
@@ -117,7 +120,14 @@ def join(setting: str, patience: float = RunConfig.patience) -> Iterator[World]:
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     timeout = timedelta(seconds=(ALLOWANCE + 1) * patience)  # the watch over the others is the first to speak
-    store, rank, size = next(distributed.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+    try:
+        store, rank, size = next(distributed.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+    except distributed.DistError as error:
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise RbtError(
+            f"expected the store of the ranks at {address}", found=str(error).partition("\n")[0],
+            cure="see MASTER_ADDR and MASTER_PORT: the first rank's host, and a free port of it",
+        ) from error
     with watching(rank, size, patience) as heartbeat:
         heartbeat.mark()
         try:
@@ -132,31 +142,36 @@ def join(setting: str, patience: float = RunConfig.patience) -> Iterator[World]:
         finally:
             if distributed.is_initialized():
                 distributed.destroy_process_group()
+    if heartbeat.is_alone and not heartbeat.is_stop_asked:
+        raise SystemExit(EXIT_CODE)
 
 
 class StopRequest:
-    """Whether a signal, or the launcher's file, has asked this process to end after the step it is in."""
+    """Whether a signal, or the launcher's file, has asked this process to end after the step it is in.
 
-    def __init__(self) -> None:
-        self._is_asked = False
+    A rank that has lost what started it asks itself.
+    """
+
+    def __init__(self, heartbeat: Heartbeat | None = None) -> None:
+        self._is_asked, self._heartbeat = False, heartbeat
 
     @property
     def is_asked(self) -> bool:
         """Once asked, always asked."""
-        self._is_asked = self._is_asked or stop_file_says("")
-        return self._is_asked
+        if stop_file_says(""):
+            self._ask()
+        return self._is_asked or (self._heartbeat is not None and self._heartbeat.is_alone)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _ask(self, number: int = 0, frame: FrameType | None = None) -> None:
         self._is_asked = True
+        if self._heartbeat is not None:
+            self._heartbeat.is_stop_asked = True
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM, SIGINT and SIGUSR1 into a request; the handlers before are restored at the end.
-
-    A request around this one is asked then, too, so that a signal in the last step of a run ends a series of them.
-    """
-    request = StopRequest()
+def stop_on_signals(heartbeat: Heartbeat | None = None) -> Iterator[StopRequest]:
+    """Turn SIGTERM, SIGINT and SIGUSR1 into a request; the handlers before are restored at the end."""
+    request = StopRequest(heartbeat)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request
         return
@@ -171,8 +186,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
             pass_on(before[0])
 
 
-def pass_on(handler: object) -> None:
-    """Ask the request whose handler this is, where it is one's: another has stood in for it."""
-    outer = getattr(handler, "__self__", None)
-    if isinstance(outer, StopRequest):
-        outer._ask(0, None)
+def pass_on(handler: Any) -> None:
+    """Ask the request around one that was asked, if the handler before was one's: that of a command of several runs."""
+    if isinstance(getattr(handler, "__self__", None), StopRequest):
+        handler(signal.SIGTERM, None)

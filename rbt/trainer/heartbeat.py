@@ -2,11 +2,15 @@
 
     training thread ──mark, where all ranks meet──> Sign of this rank ──watch thread──> store, under the rank's number
     watch thread of a rank that waits too long ──signs of all──> one line that names who is missing ──> the end
+    rank that ends with an error ──FAILED in the store──> watch threads of all others ──> the end
 
 Marks count the meetings, so that who waits at one has more of them than those it waits for. Missing is a rank that has
 fewer, or whose signs have ceased (stopped, killed, or cut off), when the patience has run out. Work that one rank has
 alone, and what takes all of them long, has ALLOWANCE times the patience: a checkpoint on a slow disk is no hang, nor is
 a compilation. The training thread writes to the process alone, so that marks cost it nothing.
+
+One store serves all ranks, so that only the first LOOKERS of them read the signs of all; where those do not end the
+job, since they are missing themselves, twice as many do, and so on.
 """
 
 from __future__ import annotations
@@ -22,21 +26,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from torch.distributed import DistError
 
 from rbt.errors import RbtError
-from rbt.trainer.speaking import EXIT_CODE, TURN_SECONDS, Store, connect, end_process
+from rbt.trainer.speaking import (
+    EXIT_CODE,
+    FAILED,
+    TURN_SECONDS,
+    Store,
+    as_failed,
+    connect,
+    connect_if_there,
+    end_process,
+    local_rank,
+)
 
 log = logging.getLogger(__name__)
 ALLOWANCE = 4  # times the patience: for work of one rank alone, for what takes all long, and until all have joined
 BEATS = 8  # signs of life within the patience, at least
 LONGEST_BEAT = 2.0  # seconds
 SILENT_BEATS = 4  # signs left out, after which a rank counts as stopped or dead
-STOP_FILE = "RBT_STOP_FILE"  # environment: a file that the launcher writes to end its ranks; see `launch`
+STOP_FILE = "RBT_STOP_FILE"  # environment: a file that ends the ranks once it is there; see `launch`
 NOW = "now"  # in that file: without a checkpoint
-LEFT = "left"
+LOOKERS = 8  # ranks that look for missing ones first
 CURE = "see what that process says and how its machine is; start again to go on from the newest checkpoint"
 
 
@@ -65,11 +79,16 @@ class Heartbeat:
     def __init__(
         self, store: Store, rank: int, size: int, patience: float,
         end: Callable[[str], None] = end_process, clock: Callable[[], float] = time.monotonic,
+        reconnect: Callable[[], Store | None] = connect_if_there,
     ) -> None:
-        """`patience` in seconds; `end` is called with the line that names the missing ranks, in the watch thread."""
-        self._clock = clock
+        """`patience` in seconds. `end` is called in the watch thread, with the line that names the missing ranks, or
+        with "" where another rank reports an error; `reconnect` is called where the store does not answer."""
+        self.is_alone = False  # the store is gone, and so what started the ranks
+        self.is_stop_asked = False  # by someone, who expects this rank to end
+        self._clock, self._reconnect = clock, reconnect
         self._store, self._rank, self._size, self._patience, self._end = store, rank, size, patience, end
         self._beat_seconds = min(LONGEST_BEAT, patience / BEATS)
+        self._turn = (rank // LOOKERS).bit_length() * (SILENT_BEATS + 2) * self._beat_seconds  # after those before it
         self._sign = Sign(socket.gethostname(), os.getpid())
         self._moved = self._clock()
         self._seen: dict[int, _Seen] = {}
@@ -104,9 +123,8 @@ class Heartbeat:
         self._stopped.set()
         self._thread.join(LONGEST_BEAT)
         if failed:
-            self._sign.work = LEFT
             try:
-                self.beat()
+                self._store.set(FAILED, as_failed(self._rank))
             except DistError:  # nobody is left to know
                 log.debug("the store of the ranks is gone")
 
@@ -115,21 +133,24 @@ class Heartbeat:
 
         Ends this process without a word where a rank left with an error of its own, which it reports itself.
         """
-        end = self._clock() + (SILENT_BEATS + 2) * self._beat_seconds
+        turn = self._clock() + self._turn
         with _undisturbed():
-            while self._clock() < end:
+            while self._clock() < turn + (SILENT_BEATS + 2) * self._beat_seconds:
                 try:
-                    seen = self._look()
+                    if self._failed():
+                        break
+                    seen = self._look() if self._clock() >= turn else []
                 except DistError:  # the store went with the rank that kept it
-                    break
+                    raise error from None
                 others = [(rank, found) for rank, found in enumerate(seen) if found and rank != self._rank]
-                if any(_has_left(found) for _, found in others):
-                    time.sleep(TURN_SECONDS)
-                    raise SystemExit(EXIT_CODE) from error
                 if gone := [rank for rank, found in others if self._is_silent(found)]:
                     raise self._error("", gone, seen) from error
                 time.sleep(self._beat_seconds / 2)
-        raise error
+            else:
+                raise error
+            self._stopped.set()
+            time.sleep(TURN_SECONDS)
+        raise SystemExit(EXIT_CODE) from error
 
     def beat(self) -> None:
         """Give a sign of life."""
@@ -139,14 +160,18 @@ class Heartbeat:
 
     def _look(self) -> list[_Seen | None]:
         """The newest sign of each rank; None of one that has not joined."""
-        now = self._clock()
-        for rank in range(self._size):
-            if self._store.check([str(rank)]):
-                sign = Sign(**json.loads(self._store.get(str(rank))))
-                before = self._seen.get(rank)
-                if before is None or before.sign.beats != sign.beats:
-                    self._seen[rank] = _Seen(sign, now)
+        keys = [str(rank) for rank in range(self._size)]
+        there = keys if self._store.check(keys) else [key for key in keys if self._store.check([key])]
+        for key, value in zip(there, self._store.multi_get(there), strict=True):
+            sign, before = Sign(**json.loads(value)), self._seen.get(int(key))
+            if before is None or before.sign.beats != sign.beats:
+                self._seen[int(key)] = _Seen(sign, self._clock())
         return [self._seen.get(rank) for rank in range(self._size)]
+
+    def _failed(self) -> dict[str, Any]:
+        """The rank that has ended with an error: "rank", "host", "pid"; {} where none has."""
+        found: dict[str, Any] = json.loads(self._store.get(FAILED)) if self._store.check([FAILED]) else {}
+        return found
 
     def _is_silent(self, seen: _Seen) -> bool:
         return self._clock() - seen.since > SILENT_BEATS * self._beat_seconds
@@ -155,15 +180,20 @@ class Heartbeat:
         """Whether the patience with a rank has run out, where this one has waited so long."""
         if seen is None:
             return waited > ALLOWANCE * self._patience
-        if self._is_silent(seen) or _has_left(seen):
+        if self._is_silent(seen):
             return True
         limit = self._patience * (ALLOWANCE if seen.sign.work else 1)
         return seen.sign.marks < self._sign.marks and seen.sign.idle > limit
 
     def complaint(self, waited: float) -> str:
-        """The line that names whom this rank has waited for in vain, "" where nobody is missing."""
+        """The line that names whom this rank has waited for in vain, "" where nobody is missing.
+
+        It begins to look before the patience has run out, to know then who has been silent.
+        """
+        if waited <= self._patience + self._turn - (SILENT_BEATS + 2) * self._beat_seconds:
+            return ""
         seen = self._look()
-        if waited < self._patience or self._sign.work:
+        if waited < self._patience + self._turn or self._sign.work:
             return ""
         missing = [rank for rank, found in enumerate(seen) if self._is_missing(found, waited)]
         if missing:
@@ -182,39 +212,59 @@ class Heartbeat:
             return f"rank {rank}, which has not joined"
         sign = seen.sign
         state = (
-            "which ended with an error" if _has_left(seen)
-            else "without a sign of life" if self._is_silent(seen)
+            "without a sign of life" if self._is_silent(seen)
             else f"{sign.work} for {sign.idle:.0f} s" if sign.work
             else f"alive, but at the same point for {sign.idle:.0f} s"
         )
         return f"rank {rank} ({sign.host}, process {sign.pid}, in step {sign.step}) {state}"
 
     def _watch(self) -> None:
-        try:
-            while not self._stopped.wait(self._beat_seconds):
+        while not self._stopped.wait(self._beat_seconds):
+            try:
                 self.beat()
                 if stop_file_says(NOW):
                     os._exit(EXIT_CODE)
-                waited = self._clock() - self._moved
-                is_suspicious = waited > self._patience - (SILENT_BEATS + 1) * self._beat_seconds
-                if is_suspicious and (line := self.complaint(waited)):
+                if failed := self._failed():
+                    self._follow(**failed)
+                    return
+                if line := self.complaint(self._clock() - self._moved):
+                    self._store.set(FAILED, as_failed(self._rank))
                     self._end(line)
                     return
-        except DistError:
-            self._end_alone()
+            except DistError:
+                if not self._connect_again():
+                    self._end_alone()
+                    return
+
+    def _follow(self, rank: int, host: str, pid: int) -> None:
+        """Another rank has ended with an error, which it reports itself: end, too, once work of this one is done."""
+        while not self._stopped.wait(TURN_SECONDS):
+            if not self._sign.work:
+                if host != self._sign.host and local_rank() == 0:  # torchrun says nothing of it on other machines
+                    log.error("rank %d: rank %d (%s, process %d) ended with an error", self._rank, rank, host, pid)
+                self._end("")
+                return
+
+    def _connect_again(self) -> bool:
+        """Whether the store is still there, and the connection alone was lost."""
+        for _ in range(SILENT_BEATS):
+            if self._stopped.wait(self._beat_seconds):
+                return False
+            if store := self._reconnect():
+                self._store = store
+                log.warning("rank %d: the connection to the store was lost, and made anew", self._rank)
+                return True
+        return False
 
     def _end_alone(self) -> None:
         """The store is gone, and whoever started the ranks with it: end after this step, or when patience runs out."""
-        if self._stopped.wait(SILENT_BEATS * self._beat_seconds):
+        if self._stopped.is_set():
             return  # this rank has ended too
-        log.error("rank %d: what started the ranks is gone; stopping after step %d", self._rank, self._sign.step)
-        os.kill(os.getpid(), signal.SIGTERM)
+        self.is_alone = True
+        if not self.is_stop_asked:
+            log.error("rank %d: what started the ranks is gone; stopping after step %d", self._rank, self._sign.step)
         if not self._stopped.wait(self._patience):
             os._exit(EXIT_CODE)
-
-
-def _has_left(seen: _Seen) -> bool:
-    return seen.sign.work == LEFT
 
 
 @contextmanager

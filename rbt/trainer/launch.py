@@ -4,8 +4,9 @@
     Ctrl-C, SIGTERM, SIGUSR1 ──a file──> the ranks end after the step they are in, with a checkpoint
 
 torchrun itself passes signals on, but kills after half a minute, which may be shorter than a step and a checkpoint; so
-signals stay here and the ranks look for the file. A second Ctrl-C ends them at once. Should this process be killed, the
-ranks miss its store and end after their step, too.
+signals stay here and the ranks look for the file. It is the one that RBT_STOP_FILE names, so that a script may make it,
+too, or one of this process alone. A second Ctrl-C ends them at once. Should this process be killed, the ranks miss its
+store and end after their step, too.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def launch(count: int, device: str, module: str, arguments: Sequence[str]) -> in
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = os.environ.get(THREADS, str(max(1, cores // count)))
     with tempfile.TemporaryDirectory(prefix="rbt-ranks-") as folder:
-        stop_file = Path(folder, "stop")
+        stop_file = Path(os.environ.get(STOP_FILE) or Path(folder, "stop"))
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=uuid.uuid4().hex, max_restarts=0,
             rdzv_backend="c10d", rdzv_endpoint=f"{LOOPBACK}:0", local_addr=LOOPBACK,

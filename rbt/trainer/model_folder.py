@@ -65,7 +65,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
     layers, has_head = config.shape.layers, any(name.startswith(HEAD) for name in tensors)
     with torch.device("meta"):
         model = Roberta(config, vocab_size, max_tokens)
-    _check_shapes(tensors, model, names(layers, has_head), folder)
+    _check_weights(tensors, model, names(layers, has_head), folder)
     hashes = {path.name: hash_file(path, "blake2b") for path in files}
     weights = hashes[WEIGHTS] if list(hashes) == [WEIGHTS] else fingerprint(hashes)
     return ModelFolder(config, vocab_size, max_tokens, from_hugging_face(tensors, layers, has_head), weights)
@@ -158,10 +158,10 @@ def _canonical(tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_shapes(
+def _check_weights(
     tensors: Mapping[str, Tensor], model: Roberta, table: Mapping[str, list[str]], folder: Path
 ) -> None:
-    """Raise ArtefactError where a weight is missing, or of another shape than config.json says."""
+    """Raise ArtefactError where a weight is missing, not finite, or of another shape than config.json says."""
     state = model.state_dict()
     shapes = {TOKEN_TYPES: (1, model.config.shape.hidden)}
     for ours, theirs in table.items():
@@ -174,4 +174,10 @@ def _check_shapes(
             raise ArtefactError(
                 f"expected {name} of shape {shape}, by {CONFIG}", path=folder,
                 found=f"{found}, {tensors[name].dtype}",
+            )
+        if count := int((~torch.isfinite(tensors[name])).sum()):
+            raise ArtefactError(
+                f"expected finite numbers in {name}", path=folder,
+                found=f"{count:,} of {tensors[name].numel():,} that are not",
+                cure="the model diverged, or its numbers did not fit their type: take another",
             )

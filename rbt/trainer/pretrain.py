@@ -172,7 +172,7 @@ def pretrain(
     be_deterministic(run.deterministic)
     with (
         join(run.device, run.patience) as world, open_run(out, packed, tables, world) as changed,
-        stop_on_signals() as request,
+        stop_on_signals(world.heartbeat) as request,
     ):
         newest = latest_checkpoint(out)
         first = world.from_first(step_of(newest) if newest else 0)
@@ -180,6 +180,7 @@ def pretrain(
             log.info("%s: finished at step %d; nothing to do", out, first)
             return out
         training = _build(world, out, packed, train, initial, model, data, schedule, run, is_new=not first)
+        is_given = initial is not None and not first
         del initial  # the model has its weights
         if first:
             _resume(training, step_folder(out, first))
@@ -192,6 +193,8 @@ def pretrain(
             session.metrics.write({"step": first, "changed": changed})
         last = _last_step(first, schedule, run)
         try:
+            if is_given:
+                session.validate(0)  # what an adaptation is compared with
             with prefetched(_inputs(training, train, first, last)) as steps:
                 _train(session, first, last, request, steps)
         finally:
@@ -208,34 +211,41 @@ def _resume(training: Training, checkpoint: Path) -> None:
     log.info("%s: going on after step %d", checkpoint.parent.parent, state["step"])
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number from 0 on; found {text}")
+    return int(text)
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="rbt.trainer.pretrain", description="Pretrain a RoBERTa on a packed folder.")
     parser.add_argument("--packed", type=Path, required=True, help="folder that `rbt pack` wrote")
-    parser.add_argument("--format", default="", help="format of the index, or its folder's name")
+    parser.add_argument("--format", help="format of the index, or its folder's name; default: the recipe's")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a run in it is resumed")
     parser.add_argument("--init", type=Path, help="folder of a model to start from")
     parser.add_argument("--stage-to", type=Path, metavar="DIR", help="copy the packed folder here first, once per node")
-    parser.add_argument("--gpus", type=int, default=0, help="processes to start on this machine; 0: this one alone")
+    parser.add_argument("--gpus", type=_count, default=0, help="processes to start on this machine; 0: this one alone")
     parser.add_argument("--recipe", help="recipe file or the name of a shipped recipe")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of `torchrun -m rbt.trainer.pretrain`: 0, or 2 with one line for an RbtError."""
     options = _parse(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    level = logging.WARNING if options.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     try:
         recipe = load_recipe(options.recipe, options.settings)
-        run = recipe.section("run", RunConfig)
-        if options.gpus > 0 and not is_rank():
+        model, data = recipe.section("model", ModelConfig), recipe.section("data", DataConfig)
+        schedule, run = recipe.section("schedule", ScheduleConfig), recipe.section("run", RunConfig)
+        check_ranges(model, data, schedule, run)
+        if options.gpus and not is_rank():
             return launch(options.gpus, run.device, MODULE, sys.argv[1:] if arguments is None else arguments)
+        format = options.format or recipe.sections["pack"].format
         with saying_once():
-            pretrain(
-                options.packed, options.format, options.out, recipe.section("model", ModelConfig),
-                recipe.section("data", DataConfig), recipe.section("schedule", ScheduleConfig), run, options.init,
-                options.stage_to,
-            )
+            pretrain(options.packed, format, options.out, model, data, schedule, run, options.init, options.stage_to)
     except (RbtError, OSError) as error:  # a full disk, a missing permission: the system's words name the file
         sys.stderr.write(f"Error: {error}\n")
         return 2

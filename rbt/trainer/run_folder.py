@@ -24,9 +24,8 @@ from rbt.config import to_dataclass, to_table
 from rbt.errors import ArtefactError
 from rbt.formats import tokenizer
 from rbt.formats.blocks import Index
-from rbt.manifest import fingerprint
 from rbt.stage import WORK, exclusive
-from rbt.storage import TEMPORARY, atomic_path, hash_file, write_text
+from rbt.storage import TEMPORARY, atomic_path, write_text
 from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from rbt.trainer.distributed import World
 from rbt.trainer.initial import Initial
@@ -43,14 +42,10 @@ def describe(
     schedule: ScheduleConfig, run: RunConfig,
 ) -> Tables:
     """The tables of config.toml: the four sections, and what identifies index, tokenizer and a model to start from."""
-    for name in tokenizer.FILES:
-        if not (packed / name).is_file():
-            raise ArtefactError(f"expected the tokenizer's {name}", path=packed, found="none", cure="pack again")
-    hashes = {name: hash_file(packed / name, "blake2b") for name in tokenizer.FILES}
     identity = {
         "index": folder.name, "format": index.manifest.config["format"], "fingerprint": index.manifest.fingerprint,
-        "tokenizer": fingerprint(hashes), "vocab_size": index.vocab_size, "max_tokens": index.max_tokens,
-        "rows": index.num_rows,
+        "tokenizer": tokenizer.files_fingerprint(packed, "pack again"), "vocab_size": index.vocab_size,
+        "max_tokens": index.max_tokens, "rows": index.num_rows,
     }
     sections = {"model": model, "data": data, "schedule": schedule, "run": run}
     tables = {**{name: to_table(section) for name, section in sections.items()}, "packed": identity}
@@ -154,18 +149,18 @@ class Metrics:
     """metrics.jsonl and TensorBoard (where it is installed) of the first rank; the other ranks write nothing."""
 
     def __init__(self, out: Path, step: int, world: World) -> None:
-        """Go on after `step` steps: records of later ones, which will be made again, are dropped."""
+        """Go on after `step` steps: records of later ones, which will be made again, are dropped; after 0, all are."""
         self._path = out / METRICS if world.is_first else None
         self._board: Any = None
         if self._path is None:
             return
-        write_text(self._path, "".join(_kept_lines(self._path, step)))
+        write_text(self._path, "".join(_kept_lines(self._path, step) if step else ()))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:  # the package is optional on a training image
             log.info("%s: no TensorBoard here; %s has the same numbers", out, METRICS)
             return
-        self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1)
+        self._board = SummaryWriter(str(out / TENSORBOARD), purge_step=step + 1 if step else 0)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append a record, which has a `step`; its numbers go to TensorBoard, too."""

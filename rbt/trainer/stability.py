@@ -48,8 +48,8 @@ class LossScale:
                 self.value, self._good = self.value * 2, 0
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"value": self.value, "good": self._good}
+        """What a checkpoint keeps; nothing of a scale that is not used, so that a run may go on in float16."""
+        return {"value": self.value, "good": self._good} if self.is_used else {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""

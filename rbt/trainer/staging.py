@@ -28,7 +28,7 @@ from rbt.errors import ArtefactError, RbtError
 from rbt.formats.blocks import TOKENS_FOLDER, choose_index
 from rbt.manifest import MANIFEST, PROVENANCE, FileRecord, Manifest, is_artefact, load_manifest
 from rbt.progress import Bar, progress
-from rbt.stage import WORK, exclusive, refuse_foreign
+from rbt.stage import LOCK, WORK, exclusive
 from rbt.storage import atomic_path, hash_file, new_hash
 from rbt.trainer.speaking import local_rank
 
@@ -68,8 +68,8 @@ def pieces_of(packed: Path, index: Path) -> list[Piece]:
 def stage(packed: Path, format: str, out: Path) -> tuple[Path, str]:
     """Have a copy of a packed folder in `out`; return `out` and the name of the index that `format` chooses.
 
-    Every rank calls it, before it joins the others. Raises ArtefactError where `out` holds something else or a file of
-    `packed` is damaged, RbtError where there is no room.
+    Every rank calls it, before it joins the others. Raises ArtefactError where `out` holds something else, which is
+    left as it is, or a file of `packed` is damaged, RbtError where there is no room.
     """
     index = choose_index(packed, format)
     pieces = pieces_of(packed, index)
@@ -79,13 +79,32 @@ def stage(packed: Path, format: str, out: Path) -> tuple[Path, str]:
         while any(piece.problem(out) for piece in pieces):  # torchrun ends this process where local rank 0 fails
             time.sleep(POLL_SECONDS)
         return out, index.name
-    refuse_foreign(out)
+    if found := _not_ours(out):
+        if not any(piece.problem(out) for piece in pieces):
+            return out, index.name  # made by another way, and the same
+        raise ArtefactError(
+            "expected a new or empty folder, or a copy that --stage-to made", path=out, found=found,
+            cure="choose another --stage-to",
+        )
     with _turn(out):
         missing = _missing(packed, out, pieces)
         if missing:
             _copy_all(packed, out, missing)
     log.info("%s: %s", out, "copied to this node" if missing else "already on this node")
     return out, index.name
+
+
+def _not_ours(out: Path) -> str:
+    """What `out` is, "" where it is new or was made here."""
+    if not out.is_dir():
+        return "a file" if out.exists() else ""
+    lock = out / WORK / LOCK
+    kind = lock.read_text("utf-8") if lock.is_file() else ""
+    if kind:
+        return "" if kind == KIND else f"a {kind}"
+    if is_artefact(out):
+        return f"a {load_manifest(out).kind}"
+    return "a folder with other files" if any(entry.name != WORK for entry in out.iterdir()) else ""
 
 
 @contextmanager

@@ -1,188 +1,32 @@
-"""Tables are run, found again, gone on with, and written so that they can be read back."""
+"""Tables are run, found again, and gone on with."""
 
 from __future__ import annotations
 
 import json
-import math
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from rbt import cli
-from rbt.ablation import report
-from rbt.ablation.run import jobs, make_indices
+from rbt.ablation.run import _warn_of_masks, jobs, make_indices
 from rbt.ablation.tables import load_ablation, make_plans
-from rbt.engine import LocalEngine
-from rbt.errors import ArtefactError
 from rbt.formats.blocks import choose_index, open_index
 from rbt.formats.checkpoint import checkpoints, latest_checkpoint, step_of
-from rbt.packing.bpe import train_bpe
-from rbt.packing.config import BpeConfig
 from rbt.runs import read_run
-from rbt.spread import Spread, coverage
+from rbt.trainer import evaluate as evaluation
 from rbt.trainer import pretrain as trainer
-from rbt.trainer.config import DataConfig, RunConfig
-from rbt.trainer.evaluate import evaluate
 from rbt.trainer.training import Training
 
-from ..packing.conftest import prose, write_corpus
-
-SMALL = (
-    "model.layers=2", "model.hidden=16", "model.heads=2", "model.feed_forward=32", "pack.max_tokens=48",
-    "pack.validation_fraction=0.2", "data.global_batch=4", "schedule.max_steps=4", "run.log_every=1",
-    "run.checkpoint_every=2", "run.validate_every=2", "run.device=cpu",
-)
-FORMATS = ["full-sentences", "segment-pair", "sentence-pair", "doc-sentences"]  # in the order of the columns
-Steps = list[tuple[int, int]]  # (seed, number) of updates that were made
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with corpus/ and tokenizer/."""
-    folder = tmp_path_factory.mktemp("ablation")
-    write_corpus(folder / "corpus", [[(f"a:{number}", prose(number)) for number in range(50)]])
-    train_bpe(folder / "corpus", folder / "tokenizer", BpeConfig(320), LocalEngine(1), replace=False)
-    return folder
-
-
-def ablate(inputs: Path, out: Path, table: str, *words: str) -> Result:
-    """Run the command on the corpus, small."""
-    settings = [part for setting in SMALL for part in ("--set", setting)]
-    folders = ["--corpus", str(inputs / "corpus"), "--tokenizer", str(inputs / "tokenizer"), "--out", str(out)]
-    arguments = ["ablate", table, *folders, "--workers", "1", *settings, *words]
-    return CliRunner().invoke(cli.main, arguments)
-
-
-def must(result: Result) -> str:
-    """The output of a command that must succeed."""
-    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-    return result.output
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """Which updates are made, from now on."""
-    made: Steps = []
-
-    def step(self: Training, number: int, *rest: Any) -> Any:
-        made.append((self.data.seed, number))
-        return original(self, number, *rest)
-
-    original = Training.step
-    monkeypatch.setattr(Training, "step", step)
-    return made
-
-
-@pytest.fixture(scope="module")
-def formats(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Table 2 with two seeds. Not to be changed by tests."""
-    out = tmp_path_factory.mktemp("formats") / "out"
-    assert must(ablate(inputs, out, "table-2", "--seeds", "2")).endswith("table-2.md: finished\n")
-    return out
-
-
-def read_table(page: Path) -> list[dict[str, str]]:
-    """The rows of a page's table by column, without emphasis."""
-    lines = [line for line in page.read_text("utf-8").splitlines() if line.startswith("|")]
-    cells = [[cell.strip().strip("*") for cell in line.strip("|").split("|")] for line in lines]
-    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
-
-
-def test_table_2_has_a_line_a_format_with_the_perplexities_of_its_runs(formats: Path) -> None:
-    rows, found = read_table(formats / "table-2.md"), json.loads((formats / "table-2.json").read_text())
-    assert [row["row"] for row in rows] == ["segment-pair", "sentence-pair", "full-sentences", "doc-sentences"]
-    assert [name for name in rows[0] if "perplexity" in name] == [f"perplexity on {format}" for format in FORMATS]
-    for row, line in zip(rows, found["rows"], strict=True):
-        assert (row["row"], row["seeds"]) == (line["name"], "2")
-        assert [run["seed"] for run in line["runs"]] == [1, 2]
-        for format in FORMATS:
-            values = [math.exp(run["losses"][format]) for run in line["runs"]]
-            assert row[f"perplexity on {format}"] == f"{median(values):.1f} [{min(values):.1f}, {max(values):.1f}]"
-            assert min(values) < max(values) < 400
-        assert float(row["tokens a step"].replace(",", "")) <= 4 * 48
-        assert row["paper: RACE"] == str(line["paper"]["RACE"])
-    assert {row["paper: SQuAD 1.1 F1"] for row in rows} == {"90.4", "88.7", "90.6"}
-
-
-def test_only_the_format_that_a_row_was_trained_on_is_bold(formats: Path) -> None:
-    lines = (formats / "table-2.md").read_text().splitlines()
-    head = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    for line in lines[4:8]:
-        cells = dict(zip(head, (cell.strip() for cell in line.strip("|").split("|")), strict=True))
-        assert [name for name, cell in cells.items() if "**" in cell] == [f"perplexity on {cells['row']}"]
-
-
-def test_all_formats_are_laid_over_one_token_store(formats: Path) -> None:
-    packed = formats / "packed"
-    stores = {
-        read.manifest.inputs["tokens"]
-        for format in FORMATS for read in [open_index(choose_index(packed, format), "validation")]
-    }
-    assert len(stores) == 1
-
-
-def test_the_page_says_what_can_be_compared_and_how_sure_it_is(formats: Path) -> None:
-    page = (formats / "table-2.md").read_text()
-    held_out = json.loads((formats / "table-2.json").read_text())["held_out_rows"]
-    for format in FORMATS:
-        assert f"{held_out[format]} of {format}" in page
-        assert held_out[format] == open_index(choose_index(formats / "packed", format), "validation").num_rows
-    for words in (
-        "masked positions alone", "two columns cannot be compared", "full-sentences is the common measure",
-        "50.0% for 2 seeds", "arXiv 1907.11692", "Changed from the size `mini`, for all rows: `model.layers=2`, ",
-    ):
-        assert words in page, words
-
-
-def test_a_run_is_evaluated_as_its_own_validation_does_it(formats: Path) -> None:
-    """Of the first seed, whose masks are those that all are compared with."""
-    found = json.loads((formats / "table-2.json").read_text())
-    for line in found["rows"]:
-        first, second = line["runs"]
-        assert first["losses"][line["name"]] == pytest.approx(first["validation_loss"], rel=1e-5)
-        assert second["losses"][line["name"]] != pytest.approx(second["validation_loss"], rel=1e-5)
-        recorded = read_run(formats / "runs" / f"{line['name']}-seed1", "").validations[-1]
-        assert recorded["validation_loss"] == first["validation_loss"]
-
-
-def test_evaluation_depends_on_the_masks_that_it_is_given_and_not_on_how_it_is_cut(
-    formats: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    packed, run = formats / "packed", formats / "runs" / "doc-sentences-seed1"
-    index = open_index(choose_index(packed, "segment-pair"), "validation")
-    loss = evaluate(run, index, packed, DataConfig(seed=1), RunConfig(device="cpu"))
-    assert loss == pytest.approx(json.loads((formats / "table-2.json").read_text())["rows"][3]["runs"][0]["losses"][
-        "segment-pair"
-    ], rel=1e-6)
-    assert evaluate(run, index, packed, DataConfig(seed=2), RunConfig(device="cpu")) != loss
-    monkeypatch.setattr("rbt.trainer.evaluate.PASS_ROWS", 3)
-    assert evaluate(run, index, packed, DataConfig(seed=1), RunConfig(device="cpu")) == pytest.approx(loss, rel=1e-5)
-
-
-def test_a_run_over_another_vocabulary_is_not_evaluated(formats: Path, tmp_path: Path, inputs: Path) -> None:
-    train_bpe(inputs / "corpus", tmp_path / "tokenizer", BpeConfig(300), LocalEngine(1), replace=False)
-    from rbt.packing.config import PackConfig
-    from rbt.packing.pack import pack
-
-    config = PackConfig(max_tokens=48, validation_fraction=0.2)
-    pack(inputs / "corpus", tmp_path / "tokenizer", tmp_path / "packed", config, LocalEngine(1), replace=False)
-    index = open_index(choose_index(tmp_path / "packed", ""), "validation")
-    with pytest.raises(ArtefactError, match="expected a model of 300 ids and rows of 48 tokens; found 320 ids"):
-        evaluate(formats / "runs" / "doc-sentences-seed1", index, tmp_path / "packed", DataConfig(), RunConfig())
+from .small_tables import SMALL, Steps, ablate, must, read_losses, read_table
 
 
 def test_what_is_finished_is_found_and_not_trained_or_evaluated_again(
@@ -227,12 +71,6 @@ def test_a_packed_folder_needs_neither_corpus_nor_what_reads_one(formats: Path, 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert read_losses(tmp_path / "out") == read_losses(formats)
-
-
-def read_losses(out: Path) -> dict[str, list[dict[str, float]]]:
-    """Losses of table 2, by row."""
-    rows = json.loads((out / "table-2.json").read_text())["rows"]
-    return {row["name"]: [run["losses"] for run in row["runs"]] for row in rows}
 
 
 def test_a_row_that_another_table_has_run_is_found(
@@ -322,41 +160,6 @@ def test_table_3_reads_the_same_rows_in_fewer_larger_steps(
     assert "[" not in rows[0]["perplexity on full-sentences"]
 
 
-def test_mistakes_are_one_line_and_come_before_any_training(
-    inputs: Path, formats: Path, tmp_path: Path, steps: Steps
-) -> None:
-    packed = ["--packed", str(formats / "packed")]
-    for words, message in (
-        (["--seeds", "0"], "0 is not in the range x>=1"),
-        (["--size", "huge"], "'huge' is not one of 'paper', 'mini'"),
-        (["--set", "data.static_masks=1"], "expected rows of table-1 that differ"),
-        (["--set", "pack.validation_fraction=0.0"], "expected held-out rows to compare runs on"),
-        ([*packed, "--set", "run.validation_rows=0"], "expected held-out rows to compare runs on"),
-    ):
-        result = ablate(inputs, tmp_path / "out", "table-1", *words)
-        assert result.exit_code == 2 and message in result.output.splitlines()[-1], result.output
-    for words, message in (
-        (["--corpus", "x"], "expected --corpus and --tokenizer together; found one of them"),
-        (packed, "expected an index of segment-pair, 128 tokens a row; found"),
-        (["table-1"], "Got unexpected extra argument (table-1)"),
-    ):
-        result = CliRunner().invoke(cli.main, ["ablate", "table-1", "--out", str(tmp_path / "other"), *words])
-        assert result.exit_code == 2 and message in result.output.splitlines()[-1], result.output
-    result = CliRunner().invoke(cli.main, ["ablate", "--out", str(tmp_path / "other")])
-    assert (result.exit_code, result.output) == (
-        2, "Error: expected a table, one of table-1, table-2, table-3; found none\n"
-    )
-    assert steps == []
-
-
-def test_another_size_in_the_same_folder_is_an_error_that_names_the_key(
-    inputs: Path, formats: Path, steps: Steps
-) -> None:
-    result = ablate(inputs, formats, "table-2", "--seeds", "1", "--set", "model.hidden=32")
-    assert result.exit_code == 2 and "expected model.hidden = 16, with which this run began" in result.output
-    assert steps == []
-
-
 def test_the_trainer_is_called_in_one_place(
     inputs: Path, formats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +183,84 @@ def test_every_row_has_one_seed_before_any_has_two(formats: Path, tmp_path: Path
     assert found == [f"{row}-seed{seed}" for seed in (1, 2) for row in rows]
 
 
+@pytest.mark.parametrize("moment", ["last step", "validation", "save", "evaluation"])
+def test_a_signal_at_the_end_of_a_run_ends_the_command_before_the_next_one(
+    inputs: Path, formats: Path, tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """In the last step, the last validation, the last save, or while the finished run is evaluated."""
+    asked = []
+
+    def signalled(function: Callable[..., Any], is_last: Callable[[], bool]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if is_last() and not asked:
+                asked.append(os.kill(os.getpid(), signal.SIGUSR1))
+            return function(*arguments, **options)
+        return call
+
+    owner, name, is_last = {
+        "last step": (Training, "step", lambda: len(steps) == 3),
+        "validation": (Training, "validate", lambda: len(steps) == 4),
+        "save": (trainer.Saver, "wait", lambda: len(steps) == 4),
+        "evaluation": (evaluation, "evaluate", lambda: True),
+    }[moment]
+    arguments = (inputs, tmp_path / "out", "table-1", "--seeds", "1", "--packed", str(formats / "packed"))
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, signalled(getattr(owner, name), is_last))
+        output = must(ablate(*arguments))
+    assert asked == [None]
+    assert [number for _, number in steps] == [1, 2, 3, 4]
+    assert output.endswith("table-1.md: not all of it yet: the same command goes on\n")
+    must(ablate(*arguments))
+    assert [number for _, number in steps] == [1, 2, 3, 4, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_ranks_of_a_run_are_as_quiet_as_the_command(
+    inputs: Path, formats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    words: list[str] = []
+
+    def launch(count: int, device: str, module: str, arguments: list[str]) -> int:
+        words.extend(arguments)
+        return 0
+
+    monkeypatch.setattr("rbt.trainer.launch.launch", launch)
+    more = ("--packed", str(formats / "packed"), "--gpus", "2", *(["--quiet"] if quiet else []))
+    must(ablate(inputs, tmp_path / "out", "table-1", *more))
+    assert ("--quiet" in words) == quiet
+    assert trainer._parse(words).quiet == quiet
+
+
+@pytest.mark.parametrize("key", ["run.precision", "run.deterministic"])
+def test_a_run_of_another_precision_is_another_run(
+    inputs: Path, formats: Path, steps: Steps, key: str
+) -> None:
+    """One that is found under settings of [run] which change results would be taken for what it is not."""
+    value, before = {"run.precision": ("bfloat16", "'auto'"), "run.deterministic": ("true", "False")}[key]
+    result = ablate(inputs, formats, "table-2", "--seeds", "1", "--set", f"{key}={value}")
+    assert result.exit_code == 2
+    assert f"segment-pair-seed1: expected {key} = {before}, with which this run began; found" in result.output
+    assert steps == []
+
+
+@pytest.mark.parametrize(
+    ("steps_set", "words"),
+    [
+        (4, r"the paper's 40 epochs take \d{3,} steps$"),  # 16 rows read
+        (10, r"the paper's 40 epochs take \d{3,} steps, or a corpus of 1 rows$"),
+    ],
+)
+def test_a_corpus_that_would_be_small_enough_is_named_where_there_is_one(
+    formats: Path, caplog: pytest.LogCaptureFixture, steps_set: int, words: str
+) -> None:
+    plans = make_plans(load_ablation("table-1"), "mini", [*SMALL, f"schedule.max_steps={steps_set}"])
+    indices = make_indices(plans, formats / "packed", None)
+    _warn_of_masks(plans, indices)
+    (message,) = caplog.messages
+    assert re.search(words, message), message
+    assert "of 0" not in message
+
+
 @pytest.mark.slow
 def test_several_processes_train_what_one_does(inputs: Path, formats: Path, tmp_path: Path, steps: Steps) -> None:
     """Without dropout, and stopped once on the way."""
@@ -398,28 +279,3 @@ def test_several_processes_train_what_one_does(inputs: Path, formats: Path, tmp_
     for run, other in zip(found, expected, strict=True):
         assert run["losses"] == pytest.approx(other["losses"], rel=1e-3)
         assert run["steps"] == 4
-
-
-@pytest.mark.slow
-def test_a_run_that_several_processes_cannot_train_is_one_line(inputs: Path, formats: Path, tmp_path: Path) -> None:
-    more = ("--seeds", "1", "--packed", str(formats / "packed"), "--gpus", "2", "--set", "data.global_batch=3")
-    result = ablate(inputs, tmp_path / "out", "table-1", *more)
-    assert result.exit_code == 2
-    assert "static-seed1: expected 2 processes to train this run; found exit code 2" in result.output.splitlines()[-1]
-
-
-@pytest.mark.parametrize(("values", "shown"), [([2.0], "2.00"), ([3.0, 1.0, 2.5], "2.50 [1.00, 3.00]")])
-def test_a_number_over_seeds_is_a_median_and_a_range(values: list[float], shown: str) -> None:
-    assert Spread.of(values).show(".2f") == shown
-
-
-def test_the_range_holds_the_median_as_often_as_is_said() -> None:
-    """Of n draws, all are above the median in one of 2^n cases, and all below it in another."""
-    for seeds in range(1, 8):
-        sides = [[number >> bit & 1 for bit in range(seeds)] for number in range(2**seeds)]
-        held = sum(0 < sum(case) < seeds for case in sides)
-        assert coverage(seeds) == pytest.approx(held / 2**seeds)
-
-
-def test_a_column_that_no_run_has_is_empty() -> None:
-    assert report._shown(None, ".0f", True) == ""

@@ -163,8 +163,7 @@ def test_losses_that_are_not_finite_end_a_run_that_has_diverged(
     out = train(start_model, sst2, tmp_path / "run", skipped_steps=3)
     found = read_scores(out)
     assert found["left_out"] == 3 and len(found["epochs"]) == 1 and found["diverged"]
-    start = load_file(start_model / "model.safetensors")
-    kept = load_file(out / "model" / "model.safetensors")
+    start, kept = (load_file(folder / "model.safetensors") for folder in (start_model, out / "model"))
     name = "roberta.embeddings.word_embeddings.weight"
     assert (kept[name] == start[name]).all()
 

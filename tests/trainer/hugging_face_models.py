@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rbt.config import to_table
 from rbt.formats.checkpoint import VALIDATION_LOSS
-from rbt.formats.tokenizer import PAD, write_tokenizer
+from rbt.formats.tokenizer import PAD, files_fingerprint, write_tokenizer
 from rbt.trainer.attention import Layout, masked_layout
 from rbt.trainer.checkpointing import Keep, take_snapshot, write_checkpoint
 from rbt.trainer.config import ModelConfig, ScheduleConfig
@@ -60,12 +60,13 @@ def save_step(run: Path, step: int, loss: float | None = None, next_sentence: bo
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    config = {"model": to_table(SHAPE), "packed": {"vocab_size": VOCABULARY, "max_tokens": TIME}}
+    write_tokenizer(run, [])
+    packed = {"vocab_size": VOCABULARY, "max_tokens": TIME, "tokenizer": files_fingerprint(run, "")}
+    config = {"model": to_table(SHAPE), "packed": packed}
     state = {"step": step, "position": 8 * step, "global_batch": 8, "epoch": 0, "config": config}
     if loss is not None:
         state[VALIDATION_LOSS] = loss
     write_checkpoint(run, take_snapshot(model, optimizer, state, {"index": "x"}), Keep(newest=0))
-    write_tokenizer(run, [])
 
 
 def random_blocks(lengths: list[int]) -> list[list[int]]:

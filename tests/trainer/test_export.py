@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors import safe_open
 from rbt.errors import ArtefactError, ConfigError, InputError, RbtError
 from rbt.formats.checkpoint import STATE
 from rbt.formats.tokenizer import FILES
-from rbt.manifest import MANIFEST, load_manifest
+from rbt.manifest import load_manifest
 from rbt.trainer.export import export
 from rbt.trainer.fill_mask import predict_masks
 from rbt.trainer.model_folder import load_model
@@ -96,45 +97,18 @@ def test_the_manifest_names_the_checkpoint_and_every_file(exported: Path, run: P
     assert all(record.damage(exported) == "" for record in manifest.files)
 
 
-def test_another_export_needs_replace(run: Path, tmp_path: Path) -> None:
-    own = tmp_path / "run"
-    save_step(own, 1)
-    out = export(own, tmp_path / "model", replace=False)
-    before = (out / MANIFEST).read_bytes()
-    assert export(own, out, replace=False) == out
-    assert (out / MANIFEST).read_bytes() == before
-    save_step(own, 2)
-    with pytest.raises(ArtefactError, match="--replace"):
-        export(own, out, replace=False)
-    export(own, out, replace=True)
-    assert load_manifest(out).facts["step"] == 2
-
-
-def test_a_replacement_that_fails_leaves_the_model_that_was_there(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = tmp_path / "run"
-    save_step(own, 1)
-    out = export(own, tmp_path / "model", replace=False)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    save_step(own, 2)
-
-    def fill_up(*arguments: object, **options: object) -> None:
-        raise OSError("no space left on device")
-
-    with monkeypatch.context() as patch, pytest.raises(RbtError, match=r"model: expected room for a model.*no space"):
-        patch.setattr("rbt.trainer.export.save_file", fill_up)
-        export(own, out, replace=True)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "run"]
-
-
-def test_what_a_killed_export_left_is_swept_and_nothing_else(run: Path, tmp_path: Path) -> None:
-    for name in (".tmp-77-model", ".tmp-77-my-model", ".tmp-x-model"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_bytes(b"half")
-    export(run, tmp_path / "model", replace=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-77-my-model", ".tmp-x-model", "model"]
+@pytest.mark.parametrize("change", ["other", "absent"])
+def test_a_run_whose_tokenizer_is_no_longer_its_own_is_not_exported(tmp_path: Path, change: str) -> None:
+    save_step(tmp_path / "run", 1)
+    merges = tmp_path / "run" / "merges.txt"
+    merges.write_text(merges.read_text() + "a b\n") if change == "other" else merges.unlink()
+    message = {
+        "other": "expected the tokenizer's files of fingerprint [0-9a-f]{32}, with which this run began; found",
+        "absent": "expected the tokenizer's merges.txt; found none",
+    }[change]
+    with pytest.raises(ArtefactError, match=message):
+        export(tmp_path / "run", tmp_path / "model", replace=False)
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_folder_of_an_unfinished_stage_is_no_place_for_a_model(run: Path, tmp_path: Path) -> None:
@@ -214,3 +188,25 @@ def test_masks_are_filled_with_the_likeliest_tokens(exported: Path, theirs: Any)
 def test_a_text_that_does_not_fit_is_an_error(exported: Path, ids: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         predict_masks(exported, ids, 1)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"vocab_size": 264}, "expected a model of 261 ids, as its tokenizer has; found 264 .*resize_token_embeddings.261"),
+    ({}, "expected a tokenizer with <mask>; found none"),
+])
+def test_masks_of_another_tokenizer_are_not_filled(
+    exported: Path, tmp_path: Path, change: dict[str, int], message: str
+) -> None:
+    """A padded embedding, whose last id is no mask, or a tokenizer that knows none."""
+    from transformers import AutoModelForMaskedLM
+
+    folder = shutil.copytree(exported, tmp_path / "model")
+    if change:
+        model = AutoModelForMaskedLM.from_pretrained(exported)
+        model.resize_token_embeddings(change["vocab_size"])
+        model.save_pretrained(folder)
+    else:
+        path = folder / "tokenizer.json"
+        path.write_text(path.read_text().replace("<mask>", "<fill>"))
+    with pytest.raises(RbtError, match=message):
+        predict_masks(folder, [0, 50, 260, 2], 1)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from torch import distributed
 
 from rbt.errors import RbtError
 from rbt.trainer import heartbeat as module
-from rbt.trainer.heartbeat import ALLOWANCE, SILENT_BEATS, Heartbeat
+from rbt.trainer.heartbeat import ALLOWANCE, LOOKERS, SILENT_BEATS, Heartbeat
+from rbt.trainer.speaking import FAILED
 
 PATIENCE = 8.0  # seconds of the tests' own clock; a beat is a second
 BEAT = 1.0
@@ -18,9 +24,9 @@ BEAT = 1.0
 class Ranks:
     """Three ranks in one process, whose clock the tests turn; all that are alive give a sign every second."""
 
-    def __init__(self, size: int = 3) -> None:
+    def __init__(self, size: int = 3, store: Any = None) -> None:
         self.now = 0.0
-        self._store = distributed.HashStore()
+        self._store = store or distributed.HashStore()
         self.beats = [self.heartbeat(rank, size) for rank in range(size)]
         self.alive = set(range(size))
 
@@ -134,12 +140,86 @@ def test_a_rank_that_has_not_joined_is_named(ranks: Ranks) -> None:
     assert "rank 1, which has not joined" in line and "rank 0" not in line and "rank 2" not in line
 
 
+class CountingStore:
+    """A store that counts the requests."""
+
+    def __init__(self) -> None:
+        self.requests = Counter[str]()
+        self._store = distributed.HashStore()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def request(*arguments: Any) -> Any:
+            self.requests[name] += 1
+            return getattr(self._store, name)(*arguments)
+
+        return request
+
+
+def test_few_ranks_look_for_a_missing_one_and_in_few_requests() -> None:
+    """One store serves them all: 1,600 ranks that each read all signs would ask it five million times a beat."""
+    size, store = 8 * LOOKERS, CountingStore()
+    ranks = Ranks(size, store)
+    missing = size - 1
+    ranks.alive.discard(missing)
+    ranks.beats[missing].beat()
+    ranks.meet(*range(size - 1))
+    named = {}
+    while not named:
+        ranks.now += BEAT
+        for rank in ranks.alive:
+            ranks.beats[rank].beat()
+        store.requests.clear()
+        lines = {rank: ranks.beats[rank].complaint(ranks.now) for rank in ranks.alive}
+        named = {rank: line for rank, line in lines.items() if line}
+        assert sum(store.requests.values()) <= 2 * LOOKERS
+    assert ranks.now == PATIENCE and set(named) == set(range(LOOKERS))
+    assert all(f"rank {missing} (" in line and line.count("rank ") == 1 for line in named.values())
+
+
+def test_where_the_first_ranks_are_missing_others_look_soon() -> None:
+    size = 8 * LOOKERS
+    ranks = Ranks(size)
+    for rank in range(4 * LOOKERS):  # half of them
+        ranks.alive.discard(rank)
+        ranks.beats[rank].beat()
+    ranks.meet(*range(size))
+    ((second, line), *_) = ranks.complaints(4 * LOOKERS, 5 * PATIENCE)
+    assert second <= PATIENCE + 4 * (SILENT_BEATS + 2) * BEAT
+    assert all(f"rank {rank} (" in line for rank in range(4 * LOOKERS)) and f"rank {4 * LOOKERS} (" not in line
+
+
+@pytest.mark.slow
+def test_of_200_ranks_over_one_store_the_missing_one_is_named() -> None:
+    """Each with a connection and a thread of its own; none of them takes another for silent."""
+    size, missing, lines = 200, 137, list[str]()
+    server = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def make(rank: int) -> Heartbeat:
+        store = distributed.TCPStore("127.0.0.1", server.port, is_master=False, wait_for_workers=False)
+        return Heartbeat(store, rank, size, 12.0, end=lines.append)
+
+    with ThreadPoolExecutor(50) as pool:  # a connection takes a while
+        ranks = list(pool.map(make, range(size)))
+    for rank, heartbeat in enumerate(ranks):
+        if rank != missing:
+            heartbeat.mark()
+        heartbeat.start()
+    for rank, heartbeat in enumerate(ranks):
+        if rank != missing:
+            heartbeat._thread.join(60)
+            assert not heartbeat._thread.is_alive()
+    ranks[missing].stop(failed=False)
+    said = [line for line in lines if line]
+    assert 1 <= len(said) <= LOOKERS and lines.count("") >= size - 1 - LOOKERS
+    assert all(f"rank {missing} (" in line and line.count("rank ") == 1 for line in said)
+
+
 @pytest.fixture
 def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Heartbeat]]:
     """Two ranks with threads and a clock of their own, and little patience."""
     monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
     store = distributed.HashStore()
-    pair = [Heartbeat(store, rank, 2, 0.8) for rank in range(2)]
+    pair = [Heartbeat(store, rank, 2, 0.8, end=lambda line: None) for rank in range(2)]
     for heartbeat in pair:
         heartbeat.start()
     yield pair
@@ -173,3 +253,40 @@ def test_the_watch_ends_the_process_with_the_line(monkeypatch: pytest.MonkeyPatc
     first.start()
     first._thread.join(20)
     assert len(lines) == 1 and "rank 1 (" in lines[0]
+
+
+def followed(heartbeat: Heartbeat, lines: list[str]) -> list[str]:
+    """What ends a rank, and how, once its watch has seen the end of it."""
+    heartbeat._thread.join(20)
+    assert not heartbeat._thread.is_alive()
+    return lines
+
+
+@pytest.mark.parametrize(("host", "number", "is_said"), [("node1", 0, True), ("node1", 3, False), ("", 0, False)])
+def test_an_error_of_a_rank_ends_the_others_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, host: str, number: int, is_said: bool
+) -> None:
+    """Whether or not it had joined; on another machine the first rank there says so."""
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "local_rank", lambda: number)
+    store, lines = distributed.HashStore(), list[str]()
+    patient = Heartbeat(store, 8, 16, 900.0, end=lines.append)
+    patient._beat_seconds = 0.01
+    patient.start()
+    store.set(FAILED, json.dumps({"rank": 3, "host": host or socket.gethostname(), "pid": 42}))
+    assert followed(patient, lines) == [""]
+    assert ("rank 8: rank 3 (node1, process 42) ended with an error" in caplog.text) == is_said
+
+
+def test_an_error_of_another_rank_lets_work_end_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that is being saved is finished."""
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.01)
+    store, lines = distributed.HashStore(), list[str]()
+    heartbeat = Heartbeat(store, 0, 2, 900.0, end=lines.append)
+    heartbeat._beat_seconds = 0.01
+    heartbeat.start()
+    with heartbeat.working("saving a checkpoint"):
+        store.set(FAILED, json.dumps({"rank": 1, "host": "node1", "pid": 42}))
+        heartbeat._thread.join(0.5)
+        assert heartbeat._thread.is_alive() and not lines
+    assert followed(heartbeat, lines) == [""]

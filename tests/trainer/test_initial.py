@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -26,7 +27,7 @@ from rbt.trainer.config import DataConfig, ModelConfig, RunConfig, ScheduleConfi
 from rbt.trainer.export import export
 from rbt.trainer.hugging_face import TOKEN_TYPES, names
 from rbt.trainer.initial import load_initial
-from rbt.trainer.masking import mask_block, masking_rule
+from rbt.trainer.masking import mask_block, masking_rule, validation_seed
 from rbt.trainer.model_folder import load_model
 from rbt.trainer.optim import learning_rate
 from rbt.trainer.order import rows_at, step_positions
@@ -42,6 +43,7 @@ DATA = DataConfig(global_batch=6, micro_batch=2)
 SCHEDULE = ScheduleConfig(max_steps=6, warmup_steps=2, peak_learning_rate=1e-3)
 RUN = RunConfig(log_every=1, checkpoint_every=2, validate_every=3, device="cpu")
 RECIPE = ModelConfig(size="tiny", dropout=0.0, attention_dropout=0.05)
+Ints = npt.NDArray[np.int64]
 CALM = ModelConfig(dropout=0.0, attention_dropout=0.0)
 
 
@@ -94,8 +96,13 @@ def straight(packed: Path, folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 def masked_blocks(index: Index, step: int) -> list[tuple[list[int], list[int], list[int]]]:
     """(inputs, ids, selected places) of each block of a step, masked one by one."""
-    rule = masking_rule(DATA, VOCAB)
-    epochs, rows = rows_at(step_positions(step - 1, DATA.global_batch), DATA.seed, index.num_rows)
+    positions = step_positions(step - 1, DATA.global_batch)
+    return masked_at(index, *rows_at(positions, DATA.seed, index.num_rows), DATA.seed)
+
+
+def masked_at(index: Index, epochs: Ints, rows: Ints, seed: int) -> list[tuple[list[int], list[int], list[int]]]:
+    """The same of any rows in their epochs, under a seed."""
+    rule = dataclasses.replace(masking_rule(DATA, VOCAB), seed=seed)
     batch = read_batch(index, rows, epochs)
     found = []
     for number, (start, end) in enumerate(zip(batch.block_edges, batch.block_edges[1:], strict=False)):
@@ -105,6 +112,16 @@ def masked_blocks(index: Index, step: int) -> list[tuple[list[int], list[int], l
     return found
 
 
+def their_loss(model: Any, blocks: list[tuple[list[int], list[int], list[int]]]) -> Tensor:
+    """The mean over selected tokens of one padded batch, by a model of transformers."""
+    inputs, ids = padded([block for block, _, _ in blocks]), padded([block for _, block, _ in blocks])
+    labels = torch.full_like(ids, -100)
+    for line, (_, _, places) in enumerate(blocks):
+        labels[line, places] = ids[line, places]
+    loss: Tensor = model(inputs, attention_mask=(ids != 1).long(), labels=labels).loss
+    return loss
+
+
 def plain_loop(model: Any, index: Index, steps: Sequence[int]) -> list[float]:
     """The losses of a plain loop over a model of transformers: padded batches, labels of -100, torch's AdamW."""
     model.get_parameter(TOKEN_TYPES).requires_grad_(False)  # RoBERTa has no token types: fairseq's has no such row
@@ -112,12 +129,7 @@ def plain_loop(model: Any, index: Index, steps: Sequence[int]) -> list[float]:
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
     found = []
     for step in steps:
-        blocks = masked_blocks(index, step)
-        inputs, ids = padded([block for block, _, _ in blocks]), padded([block for _, block, _ in blocks])
-        labels = torch.full_like(ids, -100)
-        for line, (_, _, places) in enumerate(blocks):
-            labels[line, places] = ids[line, places]
-        loss = model(inputs, attention_mask=(ids != 1).long(), labels=labels).loss
+        loss = their_loss(model, masked_blocks(index, step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.param_groups[0]["lr"] = learning_rate(step, SCHEDULE)
@@ -141,6 +153,26 @@ def test_v45_a_continued_run_learns_what_a_plain_loop_over_transformers_learns(
     for ours, parts in names(3).items():
         weight = torch.cat([state[part] for part in parts])
         torch.testing.assert_close(found[ours], weight, rtol=0, atol=5e-5, msg=ours)
+
+
+def test_the_first_record_is_the_given_model_on_held_out_text(
+    packed: Path, folder: Path, straight: Path, tmp_path: Path
+) -> None:
+    """What an adaptation is compared with; a run that begins again has it once."""
+    from transformers import RobertaForMaskedLM
+
+    index, seed = open_index(packed / "doc-sentences-32", "validation"), validation_seed(DATA.seed)
+    blocks = masked_at(index, *rows_at(np.arange(index.num_rows), seed, index.num_rows), seed)
+    expected = float(their_loss(RobertaForMaskedLM.from_pretrained(folder).eval(), blocks).detach())
+    assert records(straight)[0]["step"] == 0
+    assert records(straight)[0]["validation_loss"] == pytest.approx(expected, rel=1e-5)
+    out = shutil.copytree(straight, tmp_path / "run")
+    shutil.rmtree(out / "checkpoints")
+    train(packed, out, folder, stop_after=3)
+    train(packed, out, None)
+    found = [(record["step"], record["validation_loss"]) for record in records(out) if "validation_loss" in record]
+    assert [step for step, _ in found] == [0, 3, 6]
+    assert found[0][1] == records(straight)[0]["validation_loss"] > found[-1][1]
 
 
 def test_its_work_is_counted_by_its_rows_not_by_its_positions(
@@ -260,7 +292,7 @@ def test_a_head_for_pairs_is_fresh_and_not_exported(folder: Path, tmp_path: Path
     write_pairs(packed, "segment-pair")
     out = train(packed, tmp_path / "run", folder, format="segment-pair")
     assert newest(out)["next_output.weight"].shape == (2, 32)
-    assert records(out)[0]["next_loss"] == pytest.approx(np.log(2), rel=0.2)  # a fresh head knows nothing
+    assert records(out)[1]["next_loss"] == pytest.approx(np.log(2), rel=0.2)  # a fresh head knows nothing
     model, info = AutoModelForMaskedLM.from_pretrained(
         export(out, tmp_path / "model", replace=False), output_loading_info=True
     )

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from torch.distributed import TCPStore
 
 from rbt.errors import ConfigError, RbtError
 from rbt.formats.checkpoint import checkpoints, latest_checkpoint, read_checkpoint, step_of
 from rbt.trainer.checkpointing import Saver, Snapshot
-from rbt.trainer.distributed import World
-from rbt.trainer.launch import launch
+from rbt.trainer.distributed import World, stop_on_signals
+from rbt.trainer.launch import _signals_to, launch
+from rbt.trainer.pretrain import MODULE, main
 
 from .runs import train
 from .test_training import free_port
@@ -72,9 +74,106 @@ def test_a_rank_that_hangs_or_dies_is_named_and_ends_the_other(
     assert "without a sign of life" in line and "rank 0" not in line
 
 
+class Ranks:
+    """Two ranks of a training, whose store this process keeps in place of torchrun's agent."""
+
+    def __init__(self, packed: Path, folder: Path) -> None:
+        self._store: TCPStore | None = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.out, self._folder, self._packed = folder / "run", folder, packed
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._shared = {
+            **os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self._store.port),
+            "OMP_NUM_THREADS": "1", "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+        }
+
+    def start(self, *options: str) -> None:
+        """The next rank, as if it were on another machine."""
+        rank = str(len(self.processes))
+        settings = [part for setting in (*SETTINGS, *ENDLESS) for part in ("--set", setting)]
+        command = [sys.executable, "-m", MODULE, "--packed", str(self._packed), "--format", "doc-sentences"]
+        with (self._folder / f"errors-{rank}").open("w") as errors:
+            self.processes.append(subprocess.Popen(
+                [*command, "--out", str(self.out), *settings, *options],
+                env={**self._shared, "RANK": rank, "LOCAL_RANK": "0"}, stderr=errors,
+            ))
+
+    def errors(self, rank: int) -> str:
+        """What a rank has said."""
+        return (self._folder / f"errors-{rank}").read_text()
+
+    def lose_store(self) -> None:
+        """End the store, and with it all connections."""
+        self._store = None
+
+    def end(self) -> list[int]:
+        """The exit codes."""
+        return [process.wait(60) for process in self.processes]
+
+
+@pytest.fixture
+def agentless(packed: Path, tmp_path: Path) -> Iterator[Ranks]:
+    """Ranks that the test starts."""
+    ranks = Ranks(packed, tmp_path)
+    yield ranks
+    for process in ranks.processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_ranks_whose_store_is_gone_end_with_a_checkpoint_and_code_2_unless_they_were_asked_to(
+    agentless: Ranks, is_asked: bool
+) -> None:
+    """So that a job whose torchrun died does not pass for finished. One rank misses the store first, and stops all."""
+    for _ in range(2):
+        agentless.start("--set", f"run.patience={PATIENCE * 10}")
+    metrics = agentless.out / "metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.stat().st_size > 0)
+    if is_asked:
+        for process in agentless.processes:
+            process.send_signal(signal.SIGUSR1)
+    agentless.lose_store()
+    codes, said = agentless.end(), agentless.errors(0) + agentless.errors(1)
+    assert set(codes) <= {0, 2} and (2 in codes) is not is_asked, said
+    found = checkpoints(agentless.out)
+    assert len(found) == 1, said
+    read_checkpoint(found[0])
+    assert ("what started the ranks is gone" in said) is not is_asked
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_before_it_joins_ends_the_waiting_ones_at_once(agentless: Ranks, tmp_path: Path) -> None:
+    """The patience is a quarter of an hour."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    agentless.start()
+    agentless.start("--stage-to", str(tmp_path / "other"))
+    assert agentless.end() == [2, 2]
+    assert "Error: " in agentless.errors(1) and "Error: " not in agentless.errors(0)
+
+
 def test_more_gpus_than_there_are_is_an_error_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match=r"--gpus 999: expected 999 GPUs.*--set run.device=cpu"):
         launch(999, "auto", "rbt", ["pretrain"])
+
+
+def test_a_request_around_another_is_asked_with_it(tmp_path: Path) -> None:
+    """A command of several runs must not begin the next one, whichever way a run is trained."""
+    with stop_on_signals() as outer:
+        with stop_on_signals():
+            pass
+        with _signals_to(tmp_path / "first"):
+            pass
+        assert not outer.is_asked
+        with stop_on_signals() as inner:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert inner.is_asked and not outer.is_asked
+        assert outer.is_asked
+    with stop_on_signals() as outer:
+        with _signals_to(tmp_path / "stop"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert outer.is_asked and (tmp_path / "stop").read_text() == "SIGTERM"
 
 
 def test_a_run_says_which_step_it_is_in_and_when_it_saves(
@@ -254,3 +353,19 @@ def test_the_exit_code_is_that_of_the_ranks(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "ending.py").write_text("import sys; sys.exit(int(sys.argv[1]))")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert [launch(1, "cpu", "ending", [code]) for code in ("0", "3")] == [0, 3]
+
+
+def test_fewer_than_no_gpus_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--packed", "packed", "--out", "run", "--gpus", "-1"])
+    assert caught.value.code == 2 and "expected a number from 0 on; found -1" in capsys.readouterr().err
+
+
+def test_the_file_that_stops_the_ranks_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a script, which makes it; where it is not named, each launch has its own."""
+    (tmp_path / "asking.py").write_text("import os, sys; sys.exit(os.environ['RBT_STOP_FILE'] == sys.argv[1])")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    named = str(tmp_path / "stop")
+    assert launch(1, "cpu", "asking", [named]) == 0
+    monkeypatch.setenv("RBT_STOP_FILE", named)
+    assert launch(1, "cpu", "asking", [named]) == 1

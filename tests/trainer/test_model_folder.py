@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,10 @@ def test_a_tied_copy_stands_for_what_it_repeats(folder: Path, theirs: Any) -> No
     assert_reads_as(folder, theirs)
 
 
+def spoil(name: str, value: float) -> Callable[[dict[str, Tensor]], object]:
+    return lambda tensors: tensors[name].view(-1)[3:5].fill_(value)
+
+
 def shorten(name: str) -> Callable[[dict[str, Tensor]], object]:
     return lambda tensors: tensors.update({name: tensors[name][:-1].clone()})
 
@@ -132,6 +137,8 @@ def shorten(name: str) -> Callable[[dict[str, Tensor]], object]:
         (shorten("roberta.encoder.layer.1.attention.self.key.weight"), r"key.weight of shape \(32, 32\)"),
         (lambda tensors: tensors.update({TOKEN_TYPES: torch.zeros(2, 32)}), r"of shape \(1, 32\).* found \(2, 32\)"),
         (lambda tensors: tensors.update({WORDS: tensors[WORDS].to(torch.int64)}), "torch.int64"),
+        (spoil(WORDS, math.nan), r"finite numbers in roberta.*word_embeddings.weight; found 2 of 8,352 that are not"),
+        (spoil("lm_head.dense.bias", -math.inf), "finite numbers in lm_head.dense.bias; found 2 of 32 that are not"),
         (lambda tensors: tensors.pop("lm_head.dense.bias"), "the weights of a RoBERTa; found no lm_head.dense.bias"),
         (lambda tensors: tensors.pop("roberta.encoder.layer.2.output.dense.bias"), "no roberta.encoder.layer.2.output"),
     ],

@@ -22,11 +22,10 @@ from rbt.manifest import read_json
 from rbt.stage import exclusive
 from rbt.trainer.config import DataConfig, ScheduleConfig
 from rbt.trainer.order import rows_at, step_positions
-from rbt.trainer.pretrain import main
 from rbt.trainer.training import Training
 
 from .conftest import random_documents, write_packed, write_pairs
-from .runs import CALM, DATA, MODEL, RUN, SCHEDULE, records, settings, tensors, train
+from .runs import CALM, DATA, MODEL, RUN, SCHEDULE, records, tensors, train
 
 
 @pytest.fixture(scope="module")
@@ -286,35 +285,6 @@ def test_the_loss_falls_on_a_small_language(packed: Path, tmp_path: Path) -> Non
     assert losses[0] == pytest.approx(5.56, abs=0.1)
     assert sum(losses[-10:]) / 10 < 3.0
     assert next(row["validation_loss"] for row in records(out) if "validation_loss" in row) < 3.2
-
-
-def test_the_module_trains_like_the_function(
-    packed: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    arguments = ["--packed", str(packed), "--format", "doc-sentences-32", "--out", "run", *settings()]
-    assert main(arguments) == 0
-    assert tensors(tmp_path / "run") == tensors(straight)
-
-
-def test_the_module_reports_an_error_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["--packed", "nowhere", "--out", "run", *settings()]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert error.startswith("Error: nowhere: expected an index")
-
-
-def test_the_module_reports_a_file_it_may_not_write_in_one_line(
-    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").touch()
-    assert main(["--packed", str(packed), "--format", "doc-sentences", "--out", "file/run", *settings()]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("Error: ") and "file/run" in error and error.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -37,21 +37,35 @@ validate_every = 0
 """
 JOB = "4242"
 SRUN = """
+while [[ $1 == --* ]]; do shift; done
 nodes=
-trap 'kill -USR1 $nodes' USR1
-for number in $(seq "$SLURM_JOB_NUM_NODES"); do "$@" & nodes="$nodes $!"; done
-for node in $nodes; do
-    wait $node; status=$?
-    while kill -0 $node 2> /dev/null; do wait $node; status=$?; done
+for number in $(seq "$SLURM_JOB_NUM_NODES"); do
+    "$@" & nodes="$nodes $!"
+    unset RBT_STOP_FILE
 done
+status=0
+for node in $nodes; do wait $node || status=$?; done
 exit $status
-"""  # a process a node, all on this machine; it passes SIGUSR1 on, and dies of SIGTERM
+"""  # a process a node, all on this machine; the file is on the disk of the first. It dies of signals
+TORCHRUN = """
+while [ "$1" != -m ]; do
+    case $1 in
+        --nnodes | --nproc-per-node | --rdzv-backend | --rdzv-endpoint | --rdzv-id) shift 2 ;;
+        *) echo "unrecognized arguments: $1"; exit 2 ;;
+    esac
+done
+mkdir -p "${@: -1}"
+until [ -e "$RBT_STOP_FILE" ] || [ -e end ]; do sleep 0.05; done
+[ -e end ] && exit $(cat end)
+sleep 0.5
+touch saved
+"""  # of torch 2.6: it knows these options; its ranks make a copy, and stop when they see the file
 
 
 def script() -> str:
     """The script as the page has it."""
     page = (ROOT / "docs" / "cluster.md").read_text("utf-8")
-    (found,) = (block for block in re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S) if "srun torchrun" in block)
+    (found,) = (block for block in re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S) if "torchrun" in block)
     return found
 
 
@@ -65,7 +79,7 @@ def test_the_scripts_of_the_page_are_bash() -> None:
 class Cluster:
     """A project, and a PATH of stand-ins for SLURM's commands: srun runs its command, scontrol writes down its own."""
 
-    def __init__(self, folder: Path, packed: Path, steps: int) -> None:
+    def __init__(self, folder: Path, packed: Path, steps: int, torchrun: str = "") -> None:
         self.folder, self.project = folder, folder / "project"
         self.project.mkdir()
         (self.project / "rbt.toml").write_text(RECIPE.format(steps=steps))
@@ -73,6 +87,8 @@ class Cluster:
         commands = {
             "srun": SRUN, "scontrol": f'echo "$@" >> {folder}/scontrol', "hostname": "echo 127.0.0.1 10.0.0.1",
         }
+        if torchrun:
+            commands["torchrun"] = torchrun
         for name, body in commands.items():
             path = folder / "bin" / name
             path.parent.mkdir(exist_ok=True)
@@ -80,7 +96,7 @@ class Cluster:
             path.chmod(0o755)
         (folder / "bin" / "activate").write_text(f'PATH={folder}/bin:{Path(sys.executable).parent}:$PATH\n')
         text = script().replace("/shared/roberta", str(self.project)).replace("/shared/venv/bin", str(folder / "bin"))
-        (folder / "job.sh").write_text(text.replace("/tmp/packed", str(folder / "packed")))
+        (folder / "job.sh").write_text(text.replace("/tmp/roberta", str(folder / "roberta")))
         self.jobs: list[subprocess.Popen[bytes]] = []
 
     def submit(self, gpus: int, nodes: int = 1, restarts: int = 0) -> subprocess.Popen[bytes]:
@@ -107,6 +123,11 @@ class Cluster:
         path = self.folder / "scontrol"
         return path.read_text().splitlines() if path.exists() else []
 
+    @property
+    def copy(self) -> Path:
+        """The folder on the nodes' own disks."""
+        return self.folder / f"roberta-{JOB}" / "packed"
+
     def steps(self) -> int:
         """Records of steps."""
         path = self.project / "run" / "metrics.jsonl"
@@ -128,12 +149,12 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(packed: Path, tmp_path: Path) -> Iterator[Callable[[int], Cluster]]:
+def cluster(packed: Path, tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     """Makes clusters; what their jobs left running at the end is killed."""
     found: list[Cluster] = []
 
-    def make(steps: int) -> Cluster:
-        found.append(Cluster(tmp_path, packed, steps))
+    def make(steps: int, torchrun: str = "") -> Cluster:
+        found.append(Cluster(tmp_path, packed, steps, torchrun))
         return found[-1]
 
     yield make
@@ -142,10 +163,38 @@ def cluster(packed: Path, tmp_path: Path) -> Iterator[Callable[[int], Cluster]]:
         job.wait(60)
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_an_old_torchrun_is_asked_nothing_new_and_sent_no_signal(
+    cluster: Callable[..., Cluster], number: signal.Signals
+) -> None:
+    """A second signal changes nothing: the job is requeued when the checkpoint is there. The copy waits for it."""
+    slurm = cluster(2, TORCHRUN)
+    job = slurm.submit(8)
+    slurm.wait(job, slurm.copy.is_dir)
+    job.send_signal(number)
+    slurm.wait(job, (slurm.copy.parent / "stop").is_file)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(20) == 0, slurm.log()
+    assert slurm.requeued() == [f"requeue {JOB}"] and (slurm.project / "saved").is_file() and slurm.copy.is_dir()
+    (slurm.project / "saved").unlink()
+    job = slurm.submit(8, restarts=1)
+    slurm.wait(job, lambda: not (slurm.copy.parent / "stop").exists())
+    (slurm.project / "end").write_text("0")
+    assert job.wait(20) == 0 and not slurm.copy.parent.exists()
+    assert slurm.requeued() == [f"requeue {JOB}"] and not (slurm.project / "saved").exists()
+
+
+def test_a_job_that_fails_says_so_and_leaves_no_copy(cluster: Callable[..., Cluster]) -> None:
+    slurm = cluster(2, TORCHRUN)
+    (slurm.project / "end").write_text("3")
+    assert slurm.submit(8, nodes=2).wait(20) == 3, slurm.log()
+    assert slurm.requeued() == [] and not slurm.copy.parent.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "nodes", "gpus"), [(signal.SIGUSR1, 2, 1), (signal.SIGTERM, 1, 2)])
 def test_a_job_whose_time_is_up_is_requeued_and_goes_on_with_another_number_of_ranks(
-    cluster: Callable[[int], Cluster], number: signal.Signals, nodes: int, gpus: int
+    cluster: Callable[..., Cluster], number: signal.Signals, nodes: int, gpus: int
 ) -> None:
     slurm = cluster(1_000_000)
     job = slurm.submit(gpus, nodes)
@@ -160,14 +209,14 @@ def test_a_job_whose_time_is_up_is_requeued_and_goes_on_with_another_number_of_r
     assert job.wait(120) == 0, slurm.log()
     assert f"going on after step {first}" in slurm.log() and slurm.newest() > first
     assert slurm.requeued() == [f"requeue {JOB}"] * 2
-    assert (slurm.folder / f"packed-{JOB}" / "tokens" / "manifest.json").is_file()
+    assert (slurm.copy / "tokens" / "manifest.json").is_file()
 
 
 @pytest.mark.slow
-def test_a_job_that_ends_is_not_requeued(cluster: Callable[[int], Cluster]) -> None:
+def test_a_job_that_ends_is_not_requeued(cluster: Callable[..., Cluster]) -> None:
     slurm = cluster(2)
     assert slurm.submit(2).wait(120) == 0, slurm.log()
-    assert slurm.newest() == 2 and slurm.requeued() == []
+    assert slurm.newest() == 2 and slurm.requeued() == [] and not slurm.copy.parent.exists()
     (slurm.project / "rbt.toml").write_text(RECIPE.format(steps=3))
     assert slurm.submit(1).wait(120) != 0  # a mistake: the run began with two
     assert "expected schedule.max_steps = 2" in slurm.log() and slurm.requeued() == []

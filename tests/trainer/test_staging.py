@@ -15,7 +15,8 @@ import pytest
 
 from rbt.errors import ArtefactError, RbtError
 from rbt.formats.blocks import open_index
-from rbt.manifest import load_manifest
+from rbt.manifest import Manifest, load_manifest, record_files, write_manifest
+from rbt.stage import exclusive
 from rbt.trainer import staging as module
 from rbt.trainer.staging import stage
 
@@ -128,7 +129,7 @@ def test_a_copy_of_something_else_is_refused_and_kept(packed: Path, tmp_path: Pa
     other = write_packed(tmp_path / "other", [random_documents(8, 20), random_documents(9, 3)])
     stage(other, "doc-sentences", tmp_path / "fast")
     before = content(tmp_path / "fast")
-    with pytest.raises(ArtefactError, match="found a copy of another tokens"):
+    with pytest.raises(ArtefactError, match=r"found a copy of another tokens \(delete "):
         stage(packed, "doc-sentences", tmp_path / "fast")
     assert content(tmp_path / "fast") == before
 
@@ -145,6 +146,39 @@ def test_a_folder_of_other_files_is_refused(packed: Path, tmp_path: Path) -> Non
     with pytest.raises(ArtefactError, match="found a folder with other files"):
         stage(packed, "doc-sentences", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(("kind", "is_finished"), [("corpus", True), ("tokenizer", True), ("corpus", False)])
+def test_an_artefact_that_is_no_copy_is_refused_without_advice_to_delete_it(
+    packed: Path, tmp_path: Path, kind: str, is_finished: bool
+) -> None:
+    """A slip of the pen names a corpus of weeks of work."""
+    out = tmp_path / "out"
+    with exclusive(out, kind):
+        if is_finished:
+            (out / "data.txt").write_text("x")
+            write_manifest(out, Manifest(kind, 1, kind, 1, {}, {}, record_files(out, ["data.txt"])))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ArtefactError, match=rf"a copy that --stage-to made; found a {kind} \(choose another") as caught:
+        stage(packed, "doc-sentences", out)
+    assert "delete" not in str(caught.value)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_copy_that_was_made_by_hand_is_used_as_it_is(packed: Path, tmp_path: Path) -> None:
+    """And nothing is written there."""
+    shutil.copytree(packed, tmp_path / "fast", ignore=shutil.ignore_patterns("work"))
+    assert stage(packed, "doc-sentences", tmp_path / "fast") == (tmp_path / "fast", FORMAT)
+    assert content(tmp_path / "fast") == content(packed) and not (tmp_path / "fast" / "work").exists()
+    (tmp_path / "fast" / "vocab.json").unlink()
+    with pytest.raises(ArtefactError, match=r"found a .* \(choose another --stage-to\)"):
+        stage(packed, "doc-sentences", tmp_path / "fast")
+
+
+def test_a_file_in_place_of_the_folder_is_refused(packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "fast").touch()
+    with pytest.raises(ArtefactError, match=r"fast: expected a new or empty folder.*found a file"):
+        stage(packed, "doc-sentences", tmp_path / "fast")
 
 
 def test_the_packed_folder_itself_is_no_copy(packed: Path) -> None:

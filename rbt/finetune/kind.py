@@ -31,7 +31,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Outcome:
     """Of a split, one an example."""
 
     predictions: Sequence[Prediction]
@@ -65,7 +65,7 @@ class Kind:
         """What is asked, with what is tuned on a split with answers."""
         return replace(asked, tuned={} if self.tune is None else self.tune(asked, examples, features, scores))
 
-    def predicted(self, asked: Asked, examples: Sequence[Example], features: Features, scores: Float64) -> Predicted:
+    def predicted(self, asked: Asked, examples: Sequence[Example], features: Features, scores: Float64) -> Outcome:
         """Predictions of a split, and what is said besides."""
         notes = [{} for _ in examples] if self.notes is None else self.notes(asked, examples, features, scores)
-        return Predicted(self.predict(asked, examples, features, scores), notes)
+        return Outcome(self.predict(asked, examples, features, scores), notes)

@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from rbt.config import to_table
 from rbt.finetune.batches import steps_an_epoch
 from rbt.finetune.config import FinetuneConfig
-from rbt.finetune.kind import Asked, Predicted
+from rbt.finetune.kind import Asked, Outcome
 from rbt.finetune.metrics import score, selection
 from rbt.finetune.model_folder import write_model
 from rbt.finetune.scores import MODEL_FOLDER, is_finished, write_scores
@@ -121,9 +121,9 @@ class Session:
             log.info("epoch %d: %s", len(self.course.epochs), words)
         self.save(step, is_epoch_end=True)
 
-    def predict(self) -> tuple[dict[str, Predicted], Asked]:
+    def predict(self) -> tuple[dict[str, Outcome], Asked]:
         """Predictions of each dev split, and what is asked with what is tuned on the first. Every rank calls it."""
-        kind, asked, found = self.start.kind, self.start.asked, dict[str, Predicted]()
+        kind, asked, found = self.start.kind, self.start.asked, dict[str, Outcome]()
         for split, features in self.encoded.dev.items():
             examples, scores = self.start.data.splits[split], self.training.evaluate(features)
             if asked.tuned is None:

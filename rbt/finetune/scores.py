@@ -13,7 +13,7 @@ from typing import Any
 
 from rbt.errors import ArtefactError
 from rbt.finetune.data import TaskData
-from rbt.finetune.kind import Predicted
+from rbt.finetune.kind import Outcome
 from rbt.finetune.metrics import answer
 from rbt.manifest import read_json, to_json
 from rbt.storage import as_text, write_text
@@ -57,7 +57,7 @@ def predictions_file(split: str) -> str:
     return f"predictions-{split}.jsonl"
 
 
-def write_predictions(path: Path, examples: Sequence[Example], predicted: Predicted) -> None:
+def write_predictions(path: Path, examples: Sequence[Example], predicted: Outcome) -> None:
     """A JSON object a line, in the order of the examples: `id`, `prediction`, and its notes."""
     lines = [
         json.dumps({"id": example.id, "prediction": prediction, **notes}, ensure_ascii=False)
@@ -67,7 +67,7 @@ def write_predictions(path: Path, examples: Sequence[Example], predicted: Predic
 
 
 def write_scores(
-    run: Path, data: TaskData, predicted: Mapping[str, Predicted], epochs: Sequence[Mapping[str, float]],
+    run: Path, data: TaskData, predicted: Mapping[str, Outcome], epochs: Sequence[Mapping[str, float]],
     best: int, facts: Mapping[str, Any],
 ) -> None:
     """Write the predictions of each dev split, and then scores.json. `epochs`: scores of each, `best` one of them."""

@@ -65,6 +65,8 @@ def check_config(config: FinetuneConfig) -> None:
     for key, above in ranges.items():
         if not 0 <= getattr(config, key) < above:
             raise ConfigError(f"[finetune] {key}: expected 0 to below {above}", found=str(getattr(config, key)))
+    if config.max_tokens:
+        least["max_tokens"] = 8  # special tokens, and some of both texts
     for key, value in least.items():
         if getattr(config, key) < value:
             raise ConfigError(f"[finetune] {key}: expected at least {value}", found=str(getattr(config, key)))

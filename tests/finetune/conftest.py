@@ -42,6 +42,14 @@ def start_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_start_model(tmp_path_factory.mktemp("start") / "model")
 
 
+@pytest.fixture(scope="session")
+def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tokenizer without merges: each byte is a token."""
+    folder = tmp_path_factory.mktemp("byte-tokenizer")
+    write_tokenizer(folder, [])
+    return folder
+
+
 def sentence(generator: np.random.Generator, count: int) -> str:
     """Words at random."""
     return " ".join(generator.choice(WORDS, count))

@@ -126,3 +126,20 @@ def write_ax(folder: Path, count: int = 4) -> Path:
     rows = [f"{number}\t{sentence(generator, 3)}\t{sentence(generator, 2)}" for number in range(count)]
     write_rows(folder / "AX" / "diagnostic.tsv", "index\tsentence1\tsentence2", rows)
     return folder
+
+
+def write_race(folder: Path, train: int = 6, dev: int = 5, test: int = 3) -> Path:
+    """RACE's layout: passages of a question each, in both levels in turn; the option is right that the passage is."""
+    generator = np.random.default_rng(6)
+    for split, count in (("train", train), ("dev", dev), ("test", test)):
+        for number in range(count):
+            level, right = ("middle", "high")[number % 2], int(generator.integers(4))
+            options = generator.choice(WORDS, 4, replace=False).tolist()
+            passage = {
+                "id": f"{level}{number}.txt", "article": options[right], "questions": ["what is _?"],
+                "options": [options], "answers": ["ABCD"[right]],
+            }
+            path = folder / "RACE" / split / level / f"{number}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(passage))
+    return folder

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from rbt.finetune.predict import check_labels
 from rbt.finetune.results import read_result
 from rbt.finetune.sentences import mean_log_probabilities, mean_scores
 
-from .runs import CLASSES, SMALL, invoke, line_of, must, write_ax, write_mnli, write_stsb
+from .runs import CLASSES, SMALL, invoke, line_of, must, write_ax, write_mnli, write_race, write_stsb
+from .squad_files import made_questions, write_squad
 
 Lines = list[dict[str, Any]]
 
@@ -74,16 +76,34 @@ def predict(run: Path, data: Path, out: Path, *words: object) -> Lines:
 def test_what_a_run_says_of_dev_is_what_it_said_at_its_end_and_scores_as_it_says(
     request: pytest.FixtureRequest, tmp_path: Path, task: str, run: str
 ) -> None:
-    folder, data, out = request.getfixturevalue(run), request.getfixturevalue(task), tmp_path / "dev.jsonl"
+    folder = request.getfixturevalue(run)
     folder = folder if (folder / "scores.json").is_file() else folder / read_chosen(folder)
-    assert predict(folder, data, out, "--split", "dev") == [
-        json.loads(line) for line in (folder / "predictions-dev.jsonl").read_text("utf-8").splitlines()
+    check_round_trip(task, folder, request.getfixturevalue(task), tmp_path)
+
+
+def test_spans_and_options_come_back_too(start_model: Path, tmp_path: Path) -> None:
+    """With the threshold for no answer that the run has tuned, and its probabilities."""
+    for split in ("train", "dev"):
+        write_squad(tmp_path / "squad" / f"{split}-v2.0.json", made_questions(split, True))
+    check_round_trip("squad", fine_tune("squad", start_model, tmp_path / "squad", tmp_path / "spans"),
+                     tmp_path / "squad", tmp_path)
+    race = write_race(tmp_path / "race")
+    check_round_trip("race", fine_tune("race", start_model, race, tmp_path / "options"), race, tmp_path)
+
+
+def check_round_trip(task: str, run: Path, data: Path, folder: Path) -> None:
+    """Predictions on dev are the run's own, to the last digit, and so are their scores, whatever the file."""
+    out = folder / "dev.jsonl"
+    assert predict(run, data, out, "--split", "dev") == [
+        json.loads(line) for line in (run / "predictions-dev.jsonl").read_text("utf-8").splitlines()
     ]
-    said = must(invoke("score", task, out, "--data", data))
-    scores = read_result(folder).scores
-    assert said == f"{task} dev: " + ", ".join(
-        f"{name.removeprefix('dev ')} {value:.2f}" for name, value in scores.items() if name != "selection"
-    ) + "\n"
+    scores = {name.removeprefix("dev "): value for name, value in read_result(run).scores.items()}
+    del scores["selection"]
+    for path in (out, folder / "dev.json"):
+        must(invoke("predict", run, "--data", data, "--out", path, "--split", "dev"))
+        name, _, said = must(invoke("score", task, path, "--data", data)).strip().partition(": ")
+        assert name == f"{task} dev"
+        assert sorted(said.split(", ")) == sorted(f"{metric} {value:.2f}" for metric, value in scores.items())
 
 
 def read_chosen(sweep: Path) -> str:
@@ -143,8 +163,6 @@ def test_a_kind_without_a_mean_has_no_ensembles(
     stsb_run: Path, stsb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kind_of(*rest: Any) -> Any:
-        from dataclasses import replace
-
         return replace(original(*rest), combine=None)
 
     original = module.kind_of

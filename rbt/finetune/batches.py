@@ -27,6 +27,7 @@ class UnitBatch:
 
     units: Int64  # (units,): numbers in the split
     unit_edges: Int64  # (units + 1,): unit u is the sequences [unit_edges[u], unit_edges[u + 1]) of the batch
+    sequences: Int64  # (sequences,): numbers in the split
     edges: Int64  # (sequences + 1,)
     ids: Tensor  # (tokens,)
     positions: Tensor  # (tokens,)
@@ -61,7 +62,7 @@ def read_units(features: Features, units: Int64, by_edges: bool = False) -> Unit
     else:
         layout = masked_layout(edges, edges)
     return UnitBatch(
-        units, unit_edges, edges, torch.from_numpy(ids), torch.from_numpy(inside + FIRST_POSITION), layout,
+        units, unit_edges, sequences, edges, torch.from_numpy(ids), torch.from_numpy(inside + FIRST_POSITION), layout,
         torch.from_numpy(edges[:-1]), torch.from_numpy(features.targets[units]),
     )
 

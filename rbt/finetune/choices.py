@@ -4,8 +4,13 @@
     ranking     <s> question </s> </s> sentence </s>, all sentences of a question a unit
 
 The head gives each sequence a score; the loss is the cross-entropy of the right one among its unit's. A blank `_` in a
-question is filled with the option, all of them, else the option follows the question; white space is one space. Source:
-fairseq examples/roberta/preprocess_RACE.py and tasks/sentence_ranking.py; ranking: paper, section 5.1.
+question is filled with the option, all of them, else the option follows the question; white space is one space.
+Question and option are cut to 128 tokens, <s> and </s> among them, then the passage, so that all are at most 512.
+Source: fairseq examples/roberta/preprocess_RACE.py and tasks/sentence_ranking.py, which may cut that </s> too; ranking:
+paper, section 5.1.
+
+Of a question's sentences the one with the highest score answers it. Where there is but one sentence, it is compared
+with those of other questions: it answers if its score is nearer to the mean of those that won than of those that lost.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from rbt.finetune.batches import UnitBatch
 from rbt.finetune.features import NO_TARGET, Features, Float64, joined, make_features
 from rbt.finetune.heads import Outputs, SequenceHead
 from rbt.finetune.kind import Asked, Encode, Kind, Prediction
-from rbt.finetune.sentences import PAIR_SPECIALS, encoded_sentences, mean_log_probabilities, sentences_of
+from rbt.finetune.sentences import PAIR_SPECIALS, encoded_sentences, mean_log_probabilities, mean_scores, sentences_of
 from rbt.tasks.examples import Choice, Example
 
 log = logging.getLogger(__name__)
@@ -37,8 +42,7 @@ def _spaced(text: str) -> str:
 
 def statement(question: str, option: str) -> str:
     """A question with an option in its blanks, or behind it."""
-    question, option = _spaced(question), _spaced(option)
-    return question.replace(BLANK, option) if BLANK in question else f"{question} {option}"
+    return _spaced(question.replace(BLANK, option) if BLANK in question else f"{question} {option}")
 
 
 def choice_features(asked: Asked, examples: Sequence[Example], encode: Encode) -> Features:
@@ -53,7 +57,7 @@ def choice_features(asked: Asked, examples: Sequence[Example], encode: Encode) -
         passage = texts.ids(len(statements) + places[_spaced(each.passage)])
         sequences = []
         for number in range(first, first + len(each.options)):
-            head = texts.ids(number)[: asked.config.option_tokens - 2]  # <s> and </s> count
+            head = texts.ids(number)[: min(asked.config.option_tokens, asked.max_tokens - 2) - 2]  # <s> and </s> count
             sequences.append(joined(head, passage[: asked.max_tokens - PAIR_SPECIALS - len(head)]))
         units.append(sequences)
         first += len(each.options)
@@ -79,7 +83,8 @@ def ranking_features(asked: Asked, examples: Sequence[Example], encode: Encode) 
     for group in groups.values():
         right = [place for place, number in enumerate(group) if sentences[number].label == POSITIVE]
         targets.append(right[0] if len(right) == 1 and len(group) > 1 else NO_TARGET)
-    if lost := sum(target == NO_TARGET for target in targets):
+    lost = sum(target == NO_TARGET for target in targets)
+    if lost and any(each.label is not None for each in sentences):
         log.info("%d of %d questions have no sentences to compare, of which one answers", lost, len(groups))
     width = max(map(len, groups.values()), default=1)
     units = [[pieces[number] for number in group] for group in groups.values()]
@@ -117,15 +122,25 @@ def _options(asked: Asked, examples: Sequence[Example], features: Features, scor
 def _ranked(asked: Asked, examples: Sequence[Example], features: Features, scores: Float64) -> list[Prediction]:
     names = list(asked.task.labels.values())
     negative = next(name for name in names if name != POSITIVE)
-    found = [negative] * len(examples)
+    found, least = [negative] * len(examples), _least_of_winners(features.details, scores)
     for group, row in zip(features.details, scores, strict=True):
-        found[group[int(row[: len(group)].argmax())]] = POSITIVE
+        if len(group) > 1 or row[0] >= least:
+            found[group[int(row[: len(group)].argmax())]] = POSITIVE
     return found
+
+
+def _least_of_winners(groups: Sequence[Sequence[int]], scores: Float64) -> float:
+    """Half way between the mean scores of sentences that won and that lost; -inf where none was compared."""
+    compared = [np.sort(row[: len(group)]) for group, row in zip(groups, scores, strict=True) if len(group) > 1]
+    if not compared:
+        return -np.inf
+    won, lost = [row[-1] for row in compared], np.concatenate([row[:-1] for row in compared])
+    return float(np.mean(won) + np.mean(lost)) / 2
 
 
 CHOICE = Kind(
     choice_features, _head, _losses, _scores, _options, "RobertaForMultipleChoice", combine=mean_log_probabilities
 )
 RANKING = Kind(
-    ranking_features, _head, _losses, _scores, _ranked, "RobertaForMultipleChoice", combine=mean_log_probabilities
+    ranking_features, _head, _losses, _scores, _ranked, "RobertaForMultipleChoice", combine=mean_scores
 )

@@ -33,6 +33,8 @@ class FinetuneConfig:
     batch_tokens: int = 8192  # of a forward pass, at most, padding counted
     ranking: bool = False  # qnli: compare the sentences of a question with each other, as for the paper's test results
     pronoun_loss: Literal["cross-entropy", "margin"] = "cross-entropy"  # wnli; the margin is the paper's
+    margin_alpha: float = 1.0  # of the margin: what a phrase costs that scores more than the right one less beta
+    margin_beta: float = 0.0
     stride: int = 128  # squad: tokens from the start of one window of a passage to that of the next, as in BERT
     question_tokens: int = 64  # squad: of a question, at most
     answer_tokens: int = 30  # squad: of an answer, at most

@@ -85,7 +85,7 @@ def encode_texts(tokenizer: Path, texts: Sequence[str], threads: int = 1) -> Tex
 
 def shortened(first: Int64, second: Int64, room: int) -> tuple[Int64, Int64]:
     """Two texts cut at their ends, the longer one first, until they have at most `room` tokens."""
-    over = max(0, len(first) + len(second) - room)
+    over = max(0, len(first) + len(second) - max(0, room))
     from_longer = min(over, abs(len(first) - len(second)))
     cuts = [0, 0]
     cuts[len(second) > len(first)] += from_longer
@@ -109,6 +109,7 @@ def make_features(
     """Features of units, each of which is sequences, each of which is pieces of token ids."""
     sequences = list(chain.from_iterable(units))
     lengths = [sum(map(len, pieces)) for pieces in sequences]
+    by_unit = targets if targets.ndim == 2 else targets[:, None]
     ids = np.concatenate([np.empty(0, dtype=np.int64), *chain.from_iterable(sequences)])
     unit_edges = np.cumsum([0, *map(len, units)])
-    return Features(ids, np.cumsum([0, *lengths]), unit_edges, targets.reshape(len(units), -1), width, details)
+    return Features(ids, np.cumsum([0, *lengths]), unit_edges, by_unit, width, details)

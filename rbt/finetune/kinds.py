@@ -5,11 +5,12 @@ from __future__ import annotations
 from rbt.finetune.choices import CHOICE, RANKING
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.kind import Kind
+from rbt.finetune.pronouns import PRONOUN
 from rbt.finetune.sentences import CLASS, SCORE
 from rbt.finetune.spans import SPAN
 from rbt.tasks.task import Task
 
-KINDS: dict[str, Kind] = {"class": CLASS, "score": SCORE, "choice": CHOICE, "span": SPAN}
+KINDS: dict[str, Kind] = {"class": CLASS, "score": SCORE, "choice": CHOICE, "span": SPAN, "pronoun": PRONOUN}
 
 
 def kind_of(task: Task, config: FinetuneConfig) -> Kind:

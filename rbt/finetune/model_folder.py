@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rbt.errors import ArtefactError
-from rbt.finetune.heads import FineTuned
+from rbt.finetune.heads import FineTuned, SequenceHead
 from rbt.formats import tokenizer
 from rbt.manifest import read_json, to_json
 from rbt.storage import atomic_path
@@ -62,6 +62,7 @@ def model_settings(model: FineTuned, architecture: str, task: Task, name: str) -
             "id2label": {str(number): label for number, label in enumerate(labels)},
             "label2id": {label: number for number, label in enumerate(labels)},
             "problem_type": "single_label_classification" if task.labels else "regression",
+            "classifier_dropout": model.head.dropout if isinstance(model.head, SequenceHead) else None,
         }
     return settings
 
@@ -76,9 +77,19 @@ def write_model(out: Path, model: FineTuned, architecture: str, task: Task, name
             (temporary / file).write_bytes((tokenizer_folder / file).read_bytes())
 
 
-def load_encoder(folder: Path, dropouts: ModelConfig | None = None) -> tuple[FineTuned, str]:
-    """(model of any RoBERTa folder without a head of a task, hash of its weights). Raises ArtefactError."""
+def load_encoder(
+    folder: Path, dropouts: ModelConfig | None = None, needs_head: bool = False
+) -> tuple[FineTuned, str]:
+    """(model of any RoBERTa folder without a head of a task, hash of its weights).
+
+    Raises ArtefactError, also where a masked-language head is needed and the folder has none.
+    """
     found = read_model_folder(folder)
+    if needs_head and not found.has_head:
+        raise ArtefactError(
+            "expected the weights of a masked-language model", path=folder, found="an encoder alone",
+            cure="start from a pretrained model",
+        )
     config = found.config
     if dropouts is not None:
         config = ModelConfig(**{

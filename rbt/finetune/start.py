@@ -37,6 +37,7 @@ from rbt.trainer.stability import LossScale
 from rbt.trainer.training import precision_of, wrap
 
 log = logging.getLogger(__name__)
+LEAST_TOKENS = 8  # of a sequence: four special tokens, and some of each text
 
 
 def resolved(config: FinetuneConfig, defaults: Defaults) -> FinetuneConfig:
@@ -55,7 +56,7 @@ def check_config(config: FinetuneConfig) -> None:
     """Raise ConfigError for a number outside its range."""
     ranges = {
         **dict.fromkeys(("batch_size", "epochs", "max_tokens", "train_examples", "early_stopping"), 1 << 31),
-        **dict.fromkeys(("learning_rate", "clip_norm", "epsilon"), float("inf")),
+        **dict.fromkeys(("learning_rate", "clip_norm", "epsilon", "margin_alpha", "margin_beta"), float("inf")),
         **dict.fromkeys(
             ("dropout", "attention_dropout", "head_dropout", "warmup_fraction", "dev_fraction", "beta1", "beta2"), 1
         ),
@@ -66,7 +67,7 @@ def check_config(config: FinetuneConfig) -> None:
         if not 0 <= getattr(config, key) < above:
             raise ConfigError(f"[finetune] {key}: expected 0 to below {above}", found=str(getattr(config, key)))
     if config.max_tokens:
-        least["max_tokens"] = 8  # special tokens, and some of both texts
+        least["max_tokens"] = LEAST_TOKENS
     for key, value in least.items():
         if getattr(config, key) < value:
             raise ConfigError(f"[finetune] {key}: expected at least {value}", found=str(getattr(config, key)))
@@ -97,12 +98,13 @@ def read_start(name: str, model: Path, folder: Path, config: FinetuneConfig) -> 
     data = read_for_training(name, folder, config)
     config = resolved(config, data.task.defaults)
     dropouts = ModelConfig(dropout=config.dropout, attention_dropout=config.attention_dropout)
-    encoder, weights = load_encoder(model, dropouts)
+    kind = kind_of(data.task, config)
+    encoder, weights = load_encoder(model, dropouts, needs_head=kind.places is not None)
     most = encoder.encoder.max_tokens
     if config.max_tokens > most:
         log.info("%s has positions for %d tokens: longer sequences are cut there", model, most)
     asked = Asked(data.task, config, min(config.max_tokens, most), encoder.encoder.vocab_size - 1)
-    return Start(data, asked, kind_of(data.task, config), encoder, weights, origin_of(model, weights))
+    return Start(data, asked, kind, encoder, weights, origin_of(model, weights))
 
 
 def tokenizer_of(model: Path, spare: Path) -> Path:

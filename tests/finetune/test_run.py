@@ -201,7 +201,8 @@ def test_tables_without_answers_are_not_learned_from(start_model: Path, sst2: Pa
     ("changes", "expected"),
     [
         ({"epochs": -1}, r"\[finetune\] epochs: expected 0"), ({"dropout": 1.0}, r"\[finetune\] dropout"),
-        ({"learning_rate": math.nan}, "learning_rate"), ({"batch_tokens": 0}, "batch_tokens: expected at least 1"),
+        ({"max_tokens": 7}, "max_tokens: expected at least 8"), ({"learning_rate": math.nan}, "learning_rate"),
+        ({"batch_tokens": 0}, "batch_tokens: expected at least 1"),
     ],
 )
 def test_numbers_out_of_their_range_are_errors(

@@ -60,9 +60,10 @@ def test_windows_are_those_of_a_walk_that_stops_at_the_end(tokens: int, room: in
     assert window_starts(tokens, room, stride).tolist() == starts
 
 
-def test_a_sequence_is_the_question_and_a_window_and_their_targets_are_places_in_it(byte_tokenizer: Path) -> None:
-    each = question("abcdefghijklmnopqrstuvwxyz" * 2, "fgh")
-    each = Question(each.id, each.split, "", each.context, " What? ", each.answers)
+@pytest.mark.parametrize("first", [5, 18, 19])  # the first window ends behind 20
+def test_a_sequence_is_the_question_and_a_window_and_targets_are_places_in_it(byte_tokenizer: Path, first: int) -> None:
+    context = "abcdefghijklmnopqrstuvwxyz" * 2
+    each = Question("q", "train", "", context, " What? ", (Answer(context[first : first + 3], first),))
     features, texts = features_of([each], byte_tokenizer, 30, stride=5), encode_texts(byte_tokenizer, ["What?"])
     head, passage = texts.ids(0).tolist(), encode_texts(byte_tokenizer, [each.context]).ids(0).tolist()
     room = 30 - 4 - len(head)
@@ -70,8 +71,9 @@ def test_a_sequence_is_the_question_and_a_window_and_their_targets_are_places_in
     assert features.num_units == len(starts)
     for number, start in enumerate(starts):
         assert sequence(features, number) == [0, *head, EOS, EOS, *passage[start : start + room], EOS]
-        holds = start <= 5 and start + room >= 8
-        expected = [len(head) + 3 + 5 - start, len(head) + 3 + 7 - start] if holds else [0, 0]
+        holds = start <= first and start + room >= first + 3
+        place = len(head) + 3 + first - start
+        expected = [place, place + 2] if holds else [0, 0]
         assert features.targets[number].tolist() == expected
     assert features.targets.any()
     assert not features.targets.all()

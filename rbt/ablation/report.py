@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from rbt.ablation.tables import Ablation, Plan, varied_keys
 from rbt.manifest import to_json
 from rbt.runs import Run
+from rbt.spread import Spread, coverage
 from rbt.storage import write_text
 
 PAPER = "RoBERTa: A Robustly Optimized BERT Pretraining Approach, arXiv 1907.11692"
@@ -45,31 +45,6 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A number over seeds."""
-
-    median: float
-    low: float
-    high: float
-    seeds: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value a seed."""
-        return cls(median(values), min(values), max(values), len(values))
-
-    def show(self, format: str) -> str:
-        """As `median [low, high]`; of one seed the value alone."""
-        if self.seeds == 1:
-            return f"{self.median:{format}}"
-        return f"{self.median:{format}} [{self.low:{format}}, {self.high:{format}}]"
-
-    def table(self) -> dict[str, float]:
-        """As a JSON object."""
-        return {"median": self.median, "low": self.low, "high": self.high, "seeds": self.seeds}
-
-
-@dataclass(frozen=True)
 class Line:
     """A row of the table with its results."""
 
@@ -93,14 +68,6 @@ class Line:
 
 
 Column = tuple[str, Callable[[Line], str]]
-
-
-def coverage(seeds: int) -> float:
-    """The chance that the median of all seeds is between the smallest and the largest of so many; any distribution.
-
-    All of them are on one side of it with probability 2^-n, each side.
-    """
-    return 1.0 - 2.0 ** (1 - seeds)
 
 
 def columns(lines: Sequence[Line], formats: Sequence[str]) -> list[Column]:

@@ -6,6 +6,7 @@
     packing.py    rbt pack                  views.py      rbt pack --explain, rbt pack stats
     trace.py      rbt trace                 training.py   rbt pretrain, export, fill-mask
     runs.py       rbt runs compare          ablate.py     rbt ablate
+    finetune.py   rbt finetune, predict, score, table
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rbt import __version__
 from rbt.cli.ablate import ablate
 from rbt.cli.corpus import corpus
 from rbt.cli.duplicates import curve, duplicates
+from rbt.cli.finetune import finetune, predict, score, table
 from rbt.cli.options import CONTEXT, RbtGroup
 from rbt.cli.packing import pack
 from rbt.cli.project import init, verify
@@ -39,6 +41,7 @@ def main() -> None:
     rbt pack            both      -> tokens, blocks and rows
     rbt pretrain        packed    -> checkpoints
     rbt export          run       -> a Hugging Face folder
+    rbt finetune        model     -> GLUE, SQuAD, RACE
     """
 
 
@@ -47,5 +50,7 @@ for command in (duplicates, curve):
 bpe.add_command(token_stats)
 pack.add_command(stats)
 # in the order of the work
-for command in (init, corpus, bpe, pack, pretrain, runs, trace, ablate, export, fill_mask, verify):
+for command in (
+    init, corpus, bpe, pack, pretrain, runs, trace, ablate, export, fill_mask, finetune, predict, score, table, verify,
+):
     main.add_command(command)

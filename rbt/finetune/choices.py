@@ -28,7 +28,7 @@ from rbt.finetune.batches import UnitBatch
 from rbt.finetune.features import NO_TARGET, Features, Float64, joined, make_features
 from rbt.finetune.heads import Outputs, SequenceHead
 from rbt.finetune.kind import Asked, Encode, Kind, Prediction
-from rbt.finetune.sentences import PAIR_SPECIALS, encoded_sentences, sentences_of
+from rbt.finetune.sentences import PAIR_SPECIALS, encoded_sentences, mean_log_probabilities, mean_scores, sentences_of
 from rbt.tasks.examples import Choice, Example
 
 log = logging.getLogger(__name__)
@@ -138,5 +138,9 @@ def _least_of_winners(groups: Sequence[Sequence[int]], scores: Float64) -> float
     return float(np.mean(won) + np.mean(lost)) / 2
 
 
-CHOICE = Kind(choice_features, _head, _losses, _scores, _options, "RobertaForMultipleChoice")
-RANKING = Kind(ranking_features, _head, _losses, _scores, _ranked, "RobertaForMultipleChoice")
+CHOICE = Kind(
+    choice_features, _head, _losses, _scores, _options, "RobertaForMultipleChoice", combine=mean_log_probabilities
+)
+RANKING = Kind(
+    ranking_features, _head, _losses, _scores, _ranked, "RobertaForMultipleChoice", combine=mean_scores
+)

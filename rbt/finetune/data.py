@@ -80,6 +80,21 @@ def read_for_training(name: str, folder: Path, config: FinetuneConfig) -> TaskDa
     return TaskData(name, data.task, splits, data.digest)
 
 
+def read_split(name: str, folder: Path, split: str, config: FinetuneConfig) -> TaskData:
+    """The splits of a task whose names begin with `split`; dev may be held out of train, see `read_for_training`.
+
+    Raises InputError where there is none.
+    """
+    if config.dev_fraction > 0 and split.startswith("dev"):
+        data = read_for_training(name, folder, config)
+        found = {each: examples for each, examples in data.splits.items() if each.startswith(split)}
+        return TaskData(name, data.task, found, data.digest)
+    splits = task_named(name).reader.splits
+    if not any(each.startswith(split) for each in splits):
+        raise InputError(f"expected a split of {name}, one of {', '.join(splits)}", found=repr(split))
+    return read_task(name, folder, (split,))
+
+
 def encoder_of(tokenizer: Path) -> Encode:
     """Encodes texts with the tokenizer of a folder, a thread a core."""
     def encode(texts: Sequence[str]) -> Texts:

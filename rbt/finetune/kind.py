@@ -45,6 +45,7 @@ class Kind:
     `features`: of the examples of a split. `head`: fresh, for a hidden size and the features that are trained on; None:
     the model's masked-language head. `places`: of the stream, that such a head reads. `losses`: in nats, or squares,
     summed over the units of a batch. `scores`: (units, width), from which `predict` makes a prediction an example.
+    `combine`: the scores of several models, for an ensemble; None: there is none.
     `tune`: numbers that `predict` needs, chosen on examples with answers. `notes`: of each example, what a line of
     predictions says besides.
     """
@@ -56,6 +57,7 @@ class Kind:
     predict: Callable[[Asked, Sequence[Example], Features, Float64], list[Prediction]]
     architecture: str  # of Hugging Face, which reads the model
     places: Callable[[UnitBatch, Features], Tensor] | None = None
+    combine: Callable[[Sequence[Float64]], Float64] | None = None
     tune: Callable[[Asked, Sequence[Example], Features, Float64], Mapping[str, float]] | None = None
     notes: Callable[[Asked, Sequence[Example], Features, Float64], list[Mapping[str, float]]] | None = None
 

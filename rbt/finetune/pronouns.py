@@ -28,7 +28,7 @@ from rbt.finetune.heads import Outputs
 from rbt.finetune.kind import Asked, Encode, Kind, Prediction
 from rbt.finetune.mentions import FREE, WORD, Mention, find_mention, in_place, within_sentence
 from rbt.finetune.noun_phrases import noun_phrases
-from rbt.finetune.sentences import SINGLE_SPECIALS, sentences_of
+from rbt.finetune.sentences import SINGLE_SPECIALS, mean_scores, sentences_of
 from rbt.tasks.examples import Example, Sentences
 from rbt.trainer.batches import places
 from rbt.trainer.order import Int64
@@ -185,4 +185,6 @@ def _predictions(
     return found
 
 
-PRONOUN = Kind(pronoun_features, _no_head, _losses, _scores, _predictions, "RobertaForMaskedLM", _places)
+PRONOUN = Kind(
+    pronoun_features, _no_head, _losses, _scores, _predictions, "RobertaForMaskedLM", _places, combine=mean_scores
+)

@@ -30,7 +30,7 @@ from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.kind import Asked, Outcome
 from rbt.finetune.metrics import score, selection
 from rbt.finetune.model_folder import write_model
-from rbt.finetune.scores import is_finished, write_scores
+from rbt.finetune.scores import MODEL_FOLDER, is_finished, write_scores
 from rbt.finetune.start import Encoded, Start, build_training, encode_start, read_start, tokenizer_of
 from rbt.finetune.training import StepResult, Training
 from rbt.formats.checkpoint import (
@@ -51,7 +51,6 @@ from rbt.trainer.run_folder import Metrics, Tables, open_run
 from rbt.trainer.training import be_deterministic
 
 log = logging.getLogger(__name__)
-MODEL_FOLDER = "model"
 SECTIONS: dict[str, type[Any]] = {"finetune": FinetuneConfig}
 SELECTION = "selection"
 
@@ -190,6 +189,7 @@ def _finish(session: Session) -> None:
         facts = {
             "seed": config.seed, "learning_rate": config.learning_rate, "batch_size": config.batch_size,
             "weights": start.weights, "left_out": course.left_out, "tuned": dict(asked.tuned or {}),
+            "not_finite": course.left_out >= training.run.skipped_steps, **start.origin,
         }
         write_scores(out, start.data, predicted, course.epochs, course.best, facts)
     world.from_first(0)  # every rank has read the best checkpoint

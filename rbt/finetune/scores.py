@@ -16,10 +16,10 @@ from rbt.finetune.data import TaskData
 from rbt.finetune.kind import Outcome
 from rbt.finetune.metrics import answer
 from rbt.manifest import read_json, to_json
-from rbt.storage import write_text
+from rbt.storage import as_text, write_text
 from rbt.tasks.examples import Example
 
-SCORES = "scores.json"
+SCORES, MODEL_FOLDER = "scores.json", "model"
 
 
 def is_collapsed(examples: Sequence[Example], predictions: Sequence[Any]) -> bool:
@@ -40,6 +40,16 @@ def read_scores(run: Path) -> dict[str, Any]:
         )
     found: dict[str, Any] = read_json(run / SCORES)
     return found
+
+
+def origin_of(model: Path, weights: str) -> dict[str, Any]:
+    """Which pretrained model a run comes from that starts from a folder, and what it was fine-tuned on before."""
+    run = model.resolve().parent
+    if model.resolve().name == MODEL_FOLDER and is_finished(run):
+        found = read_scores(run)
+        learned = [*found["learned_before"], found["task"]]
+        return {key: found[key] for key in ("pretrained", "pretrained_weights")} | {"learned_before": learned}
+    return {"pretrained": as_text(str(model)), "pretrained_weights": weights, "learned_before": []}
 
 
 def predictions_file(split: str) -> str:
@@ -67,7 +77,7 @@ def write_scores(
     has_collapsed = is_collapsed(data.splits[first], predicted[first].predictions)
     table = {
         "task": data.name, "scores": dict(epochs[best]), "best_epoch": best + 1,
-        "diverged": has_collapsed, "epochs": [dict(each) for each in epochs],
+        "diverged": has_collapsed or facts["not_finite"], "epochs": [dict(each) for each in epochs],
         "examples": {split: len(examples) for split, examples in data.splits.items()}, **facts,
     }
     write_text(run / SCORES, to_json(table))

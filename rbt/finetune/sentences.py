@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import chain, pairwise
 
 import numpy as np
+from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -91,5 +92,20 @@ def _numbers(asked: Asked, examples: Sequence[Example], features: Features, scor
     return list((scores[:, 0] * SCORE_RANGE).tolist())
 
 
-CLASS = Kind(class_features, _head, _class_losses, _scores, _classes, "RobertaForSequenceClassification")
-SCORE = Kind(score_features, _head, _score_losses, _scores, _numbers, "RobertaForSequenceClassification")
+def mean_scores(models: Sequence[Float64]) -> Float64:
+    """Of an ensemble: the mean score."""
+    return np.asarray(np.mean(models, axis=0))
+
+
+def mean_log_probabilities(models: Sequence[Float64]) -> Float64:
+    """Of an ensemble: the mean log-probability of each class or sequence of a unit, (units, width)."""
+    return mean_scores([log_softmax(scores, axis=1) for scores in models])
+
+
+CLASS = Kind(
+    class_features, _head, _class_losses, _scores, _classes, "RobertaForSequenceClassification",
+    combine=mean_log_probabilities,
+)
+SCORE = Kind(
+    score_features, _head, _score_losses, _scores, _numbers, "RobertaForSequenceClassification", combine=mean_scores
+)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from rbt.finetune.heads import FineTuned, fresh
 from rbt.finetune.kind import Asked, Kind
 from rbt.finetune.kinds import kind_of
 from rbt.finetune.model_folder import load_encoder
+from rbt.finetune.scores import origin_of
 from rbt.finetune.training import Training
 from rbt.formats import tokenizer
 from rbt.packing.hugging_face import import_hugging_face
@@ -80,6 +82,7 @@ class Start:
     kind: Kind
     encoder: FineTuned
     weights: str  # hash of the model's
+    origin: Mapping[str, Any]  # see `scores.origin_of`
 
     @property
     def tables(self) -> Tables:
@@ -101,7 +104,7 @@ def read_start(name: str, model: Path, folder: Path, config: FinetuneConfig) -> 
     if config.max_tokens > most:
         log.info("%s has positions for %d tokens: longer sequences are cut there", model, most)
     asked = Asked(data.task, config, min(config.max_tokens, most), encoder.encoder.vocab_size - 1)
-    return Start(data, asked, kind, encoder, weights)
+    return Start(data, asked, kind, encoder, weights, origin_of(model, weights))
 
 
 def tokenizer_of(model: Path, spare: Path) -> Path:

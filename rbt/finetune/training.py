@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -37,6 +36,40 @@ class StepResult:
     gradient_norm: float
     is_left_out: bool  # the update: loss or gradients were not finite
     stop_asked: bool
+
+
+def outputs_of(module: nn.Module, kind: Kind, batch: UnitBatch, features: Features) -> Outputs:
+    """What a model says of a batch, which is on its device."""
+    places = None if kind.places is None else kind.places(batch, features).to(batch.ids.device)
+    outputs: Outputs = module(batch.ids, batch.positions, batch.layout, batch.starts, places)
+    return outputs
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A model that is asked, over all ranks."""
+
+    world: World
+    model: FineTuned
+    run: RunConfig
+    kind: Kind
+    asked: Asked
+    by_edges: bool
+
+    def scores(self, features: Features) -> Float64:
+        """Scores of all units, (units, width), the same on every rank. Each unit is read once, on one of them."""
+        scores = np.zeros((features.num_units, features.width))
+        parts = list(cut_by_tokens(np.arange(features.num_units), features, self.asked.config.batch_tokens))
+        self.model.eval()
+        for part in parts[self.world.rank :: self.world.size]:
+            scores[part] = self._scores(part, features).double().cpu().numpy()
+        return np.array(self.world.sum(scores.ravel().tolist())).reshape(scores.shape)
+
+    def _scores(self, part: Int64, features: Features) -> Tensor:
+        batch = read_units(features, part, self.by_edges).to(self.world.device)
+        with torch.no_grad(), autocast(self.world.device, precision_of(self.run, self.world.device)):
+            outputs = outputs_of(self.model, self.kind, batch, features)
+            return self.kind.scores(self.asked, outputs, batch, features)
 
 
 @dataclass(frozen=True)
@@ -92,17 +125,10 @@ class Training:
         shares = isinstance(self.module, DistributedDataParallel) and not is_last
         with self.module.no_sync() if shares else nullcontext():  # type: ignore[operator]
             with self.autocasting:
-                outputs = self._call(self.module, batch)
+                outputs = outputs_of(self.module, self.kind, batch, self.features)
                 losses = self.kind.losses(self.asked, outputs, batch, self.features)
             torch.autograd.backward(losses * (weight * scale))
         return weight * float(losses.detach())
-
-    def _call(self, module: nn.Module, batch: UnitBatch, features: Features | None = None) -> Outputs:
-        places = None
-        if self.kind.places is not None:
-            places = self.kind.places(batch, self.features if features is None else features).to(self.world.device)
-        outputs: Outputs = module(batch.ids, batch.positions, batch.layout, batch.starts, places)
-        return outputs
 
     def _unscaled_norm(self) -> float:
         """The global norm of the gradients, which are divided by the loss scale and clipped."""
@@ -115,20 +141,4 @@ class Training:
 
     def evaluate(self, features: Features) -> Float64:
         """Scores of all units, (units, width), the same on every rank."""
-        scores = np.zeros((features.num_units, features.width))
-        parts = list(cut_by_tokens(np.arange(features.num_units), features, self.asked.config.batch_tokens))
-        self.module.eval()
-        for part in parts[self.world.rank :: self.world.size]:
-            scores[part] = self._scores(part, features).double().cpu().numpy()
-        return np.array(self.world.sum(scores.ravel().tolist())).reshape(scores.shape)
-
-    def _scores(self, part: Int64, features: Features) -> Tensor:
-        batch = read_units(features, part, self.by_edges).to(self.world.device)
-        with torch.no_grad(), self.autocasting:
-            outputs = self._call(self.model, batch, features)
-            return self.kind.scores(self.asked, outputs, batch, features)
-
-
-def is_collapsed(predictions: Sequence[object], references: Sequence[object]) -> bool:
-    """Whether a model says the same of all examples, whose answers differ: a run that diverged."""
-    return len(set(references)) > 1 and len(set(predictions)) == 1
+        return Evaluator(self.world, self.model, self.run, self.kind, self.asked, self.by_edges).scores(features)

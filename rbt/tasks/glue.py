@@ -23,12 +23,13 @@ ACCURACY, ACCURACY_AND_F1 = ("accuracy",), ("accuracy", "f1")
 def _task(
     table: TableTask, metrics: tuple[str, ...], learning_rate: float = 1e-5, batch_size: int = 32,
     submissions: Mapping[str, str] | None = None, also: tuple[str, ...] = (),
+    bounds: tuple[float, float] | None = None,
 ) -> Task:
     """An entry: classes where the table has labels, else scores."""
     return Task(
         table, "class" if table.labels else "score", metrics, table.labels,
         submissions or {"test": f"{table.folders[0]}.tsv"},
-        Defaults(learning_rate=learning_rate, batch_size=batch_size), also,
+        Defaults(learning_rate=learning_rate, batch_size=batch_size), also, bounds=bounds,
     )
 
 
@@ -70,7 +71,8 @@ GLUE: dict[str, Task] = {
         ACCURACY_AND_F1, 1e-5, 16,
     ),
     "stsb": _task(
-        TableTask(("STS-B",), (Layout(("sentence1", "sentence2"), label="score"),)), ("pearson", "spearman"), 2e-5, 16
+        TableTask(("STS-B",), (Layout(("sentence1", "sentence2"), label="score"),)), ("pearson", "spearman"), 2e-5, 16,
+        bounds=(0.0, 5.0),
     ),
     "qqp": _task(
         TableTask(

@@ -55,6 +55,7 @@ class Task:
     `labels`: as files have them -> their names, in the order of their numbers. `metrics`: names of
     `finetune/metrics.py`; the mean of those of `selected_by` on the first dev split chooses among epochs and runs, with
     none there of all. `submissions`: split -> the file of the leaderboard. `also`: tasks that its model is asked, too.
+    `bounds`: of scores, to which those that are handed in are cut.
     """
 
     reader: Reader
@@ -65,6 +66,7 @@ class Task:
     defaults: Defaults = Defaults()
     also: tuple[str, ...] = ()
     selected_by: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
 
     @property
     def dev_splits(self) -> tuple[str, ...]:

@@ -73,10 +73,12 @@ class TableTask:
         return f"{self.folders[0]}/ with {', '.join(names)}"
 
     def find(self, name: str, places: Sequence[Place], alone: bool) -> list[TaskFile]:
-        """The file of each split that is there. `alone`: the path was given for this task and holds no other.
-
-        Raises InputError where several files could be meant.
+        """The file of each split that is there: in the task's own folder or zip, or, where that has none, and `alone`
+        says that the path was given for this task, the topmost. Raises InputError where several could be meant.
         """
+        return self._find(name, places, alone=False) or (self._find(name, places, alone=True) if alone else [])
+
+    def _find(self, name: str, places: Sequence[Place], alone: bool) -> list[TaskFile]:
         found = {}
         for split, names in self.files.items():
             for file in names:

@@ -11,8 +11,8 @@ from statistics import median
 import pytest
 
 from rbt.ablation import report
-from rbt.ablation.report import Spread, coverage
 from rbt.formats.blocks import choose_index, open_index
+from rbt.spread import Spread, coverage
 
 from .small_tables import FORMATS, ablate, must, read_table
 

@@ -160,9 +160,10 @@ def test_losses_that_are_not_finite_end_a_run_that_has_diverged(
     start_model: Path, sst2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Training, "_add_gradients", lambda *_: math.nan)
+    monkeypatch.setattr("rbt.finetune.scores.is_collapsed", lambda *_: False)
     out = train(start_model, sst2, tmp_path / "run", skipped_steps=3)
     found = read_scores(out)
-    assert found["left_out"] == 3 and len(found["epochs"]) == 1
+    assert found["left_out"] == 3 and len(found["epochs"]) == 1 and found["diverged"]
     start, kept = (load_file(folder / "model.safetensors") for folder in (start_model, out / "model"))
     name = "roberta.embeddings.word_embeddings.weight"
     assert (kept[name] == start[name]).all()

@@ -293,3 +293,14 @@ def test_splits_that_were_never_published_are_passed_over(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"expected files of squad \(train\)"):
         find_files("squad", tmp_path, ("train",))
     assert find_files("ax", tmp_path, ("train", "dev")) == []
+
+
+def test_files_of_other_tasks_beside_those_of_one_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    """A folder of all of GLUE, in which MRPC has its own names of files."""
+    write(tmp_path / "RTE" / "train.tsv", "index|sentence1|sentence2|label", "0|a|b|entailment")
+    write(tmp_path / "QNLI" / "train.tsv", "index|question|sentence|label", "0|a|b|entailment")
+    header = "Quality|#1 ID|#2 ID|#1 String|#2 String"
+    write(tmp_path / "MRPC" / "msr_paraphrase_train.txt", header, "1|1|2|a|b", "0|3|4|c|d")
+    assert [example.id for example in read("mrpc", tmp_path)] == ["1-2", "3-4"]
+    with pytest.raises(InputError, match="expected one train\\.tsv of sst2"):
+        find_files("sst2", tmp_path, SPLITS)

@@ -12,7 +12,6 @@ Source: paper, section 3.3; BERT's run_squad.py.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -32,7 +31,6 @@ from rbt.tasks.examples import Example
 
 THRESHOLD = "null_threshold"  # of the probability that there is no answer
 NO_ANSWER = "no_answer"  # that probability, beside a prediction
-PREDICTIONS, PROBABILITIES = "predictions.json", "na_prob.json"  # of the leaderboard
 
 
 def _windows(features: Features) -> Windows:
@@ -124,17 +122,6 @@ def _notes(
     if THRESHOLD not in (asked.tuned or {}):
         return [{} for _ in examples]
     return [{NO_ANSWER: probability} for probability in _no_answer(features, scores).tolist()]
-
-
-def leaderboard_files(
-    examples: Sequence[Example], predictions: Sequence[str], notes: Sequence[Mapping[str, float]]
-) -> dict[str, str]:
-    """The files that the published scripts take, text by name: texts by id, and of v2.0 probabilities of no answer."""
-    ids = [example.id for example in examples]
-    files = {PREDICTIONS: json.dumps(dict(zip(ids, predictions, strict=True)), ensure_ascii=False)}
-    if all(NO_ANSWER in note for note in notes):
-        files[PROBABILITIES] = json.dumps({id: note[NO_ANSWER] for id, note in zip(ids, notes, strict=True)})
-    return files
 
 
 SPAN = Kind(

@@ -1,6 +1,6 @@
 """Files of predictions, written and read: what leaderboards take, and what `rbt score` compares with the gold.
 
-    .zip      a file a split, named as GLUE's leaderboard has it: several tasks together
+    .zip      a file a split, named as GLUE's leaderboard has it: several tasks together; na_prob.json too
     .tsv      index<TAB>prediction, one split: the index as in the test file, the prediction spelled as in the files
     .json     {id: prediction}, one split: what SQuAD's scorer takes
     .jsonl    {"id": ..., "prediction": ...} a line, one split: as a run writes them
@@ -25,6 +25,7 @@ from rbt.errors import ConfigError, InputError
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import read_split, task_named
 from rbt.finetune.metrics import answer, score
+from rbt.finetune.spans import NO_ANSWER
 from rbt.storage import atomic_path
 from rbt.tasks.examples import Example
 from rbt.tasks.files import decode, list_places, read_member
@@ -33,6 +34,7 @@ from rbt.tasks.squad import parse_json
 from rbt.tasks.task import Task
 
 HEADER = "index\tprediction"
+NO_ANSWERS = "na_prob.json"
 OLDEST = (1980, 1, 1, 0, 0, 0)  # what a zip can say: the same predictions are the same bytes
 Given = Mapping[str, Any]  # id or index -> prediction
 Said = tuple[str, str, Any]  # (place, id or index, prediction)
@@ -127,6 +129,14 @@ def _as_lines(found: Predicted) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def _no_answers(found: Predicted) -> str | None:
+    """What SQuAD 2.0's published script takes beside the texts: by id, the probability that there is no answer."""
+    if not all(NO_ANSWER in notes for notes in found.notes):
+        return None
+    pairs = zip(found.examples, found.notes, strict=True)
+    return json.dumps({example.id: notes[NO_ANSWER] for example, notes in pairs}) + "\n"
+
+
 def _as_zip(found: Sequence[Predicted]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -134,6 +144,8 @@ def _as_zip(found: Sequence[Predicted]) -> bytes:
             name = file_name(each.task, each.split)
             text = WRITERS[PurePosixPath(name).suffix](each)
             archive.writestr(zipfile.ZipInfo(name, OLDEST), text, zipfile.ZIP_DEFLATED)
+            if (probabilities := _no_answers(each)) is not None:
+                archive.writestr(zipfile.ZipInfo(NO_ANSWERS, OLDEST), probabilities, zipfile.ZIP_DEFLATED)
     return stream.getvalue()
 
 

@@ -25,7 +25,7 @@ from rbt.finetune.kind import Asked
 from rbt.finetune.kinds import KINDS
 from rbt.finetune.model_folder import load_encoder, load_head, write_model
 from rbt.finetune.run import finetune
-from rbt.finetune.spans import NO_ANSWER, SPAN, THRESHOLD, best_spans, leaderboard_files
+from rbt.finetune.spans import NO_ANSWER, SPAN, THRESHOLD, best_spans
 from rbt.finetune.squad_scorer import evaluate
 from rbt.finetune.start import check_config
 from rbt.finetune.windows import span_features
@@ -276,15 +276,6 @@ def test_a_passage_without_text_is_answered_by_no_text(byte_tokenizer: Path) -> 
     asked, questions = asked_for(), [Question("1", "dev", "", "", "What?")]
     features = features_of(asked, questions, byte_tokenizer)
     assert SPAN.predict(asked, questions, features, scored(features, asked, {}, [0.0])) == [""]
-
-
-def test_the_files_of_the_leaderboard_have_texts_and_probabilities_by_id() -> None:
-    questions = made_questions("dev", True)[:2]
-    files = leaderboard_files(questions, ["émeu", ""], [{NO_ANSWER: 0.25}, {NO_ANSWER: 0.75}])
-    assert {name: json.loads(text) for name, text in files.items()} == {
-        "predictions.json": {"0a": "émeu", "0b": ""}, "na_prob.json": {"0a": 0.25, "0b": 0.75},
-    }
-    assert list(leaderboard_files(questions, ["a", "b"], [{}, {}])) == ["predictions.json"]
 
 
 @pytest.mark.parametrize(("key", "value"), [("stride", 0), ("answer_tokens", 0), ("max_tokens", 7)])

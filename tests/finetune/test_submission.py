@@ -125,6 +125,11 @@ def test_squads_file_is_an_object_of_texts_by_id(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.zip", [of_split("squad", "dev", examples, ["ü", ""])])
     with zipfile.ZipFile(tmp_path / "p.zip") as archive:
         assert archive.namelist() == ["predictions.json"]
+    unsure = Predicted("squad", "dev", examples, ["ü", ""], [{"no_answer": 0.25}, {"no_answer": 0.75}])
+    write_predictions(tmp_path / "p.zip", [unsure])
+    with zipfile.ZipFile(tmp_path / "p.zip") as archive:
+        assert archive.namelist() == ["predictions.json", "na_prob.json"]
+        assert json.loads(archive.read("na_prob.json")) == {"x1": 0.25, "x2": 0.75}
 
 
 @pytest.mark.parametrize(

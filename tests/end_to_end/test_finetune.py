@@ -45,10 +45,13 @@ def write_table(data: Path, folder: str, has_header: bool, out: Path, count: int
 
 
 def write_squad(data: Path, out: Path) -> None:
-    """Short paragraphs, with questions that have an answer and such that have none."""
+    """Short paragraphs, with questions that have an answer and such that have none.
+
+    An answer that begins or ends inside a token of the small tokenizer cannot be said exactly, hence less than 100.
+    """
     articles = json.loads((data / "tasks" / "squad" / "derived" / "dev-v2.0.A.json").read_text("utf-8"))["data"]
-    paragraphs = [each for article in articles for each in article["paragraphs"] if len(each["context"]) < 500]
-    chosen = [{**each, "qas": each["qas"][:6]} for each in paragraphs[:3]]
+    paragraphs = [each for article in articles for each in article["paragraphs"] if len(each["context"]) < 350]
+    chosen = [{**each, "qas": each["qas"][:5]} for each in paragraphs[:4]]
     out.mkdir(parents=True)
     for name in ("train-v2.0.json", "dev-v2.0.json"):
         (out / name).write_text(json.dumps({"data": [{"title": "A", "paragraphs": chosen}]}), "utf-8")

@@ -46,7 +46,7 @@ def line_of(result: Result) -> str:
 def fake_run(
     folder: Path, task: str, scores: Mapping[str, float], *, config: FinetuneConfig | None = None,
     diverged: bool = False, weights: str = "blake2b:0123456789abcdef", pretrained: str = "model",
-    learned: Sequence[str] = (), tuned: Mapping[str, float] | None = None,
+    learned: Sequence[str] = (), tuned: Mapping[str, float] | None = None, data: str = "files", start: str = "",
 ) -> Path:
     """The folder of a finished run, without its model."""
     folder.mkdir(parents=True)
@@ -58,7 +58,8 @@ def fake_run(
     }
     (folder / "scores.json").write_text(json.dumps(facts))
     config = config or FinetuneConfig(batch_size=16, learning_rate=1e-5)
-    (folder / "config.toml").write_text(to_toml({"task": {"name": task}, "finetune": to_table(config)}))
+    identity = {"name": task, "data": data, "weights": start or weights}
+    (folder / "config.toml").write_text(to_toml({"task": identity, "finetune": to_table(config)}))
     return folder
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rbt.finetune.scores import SCORES, read_scores
 from rbt.manifest import read_json
 from rbt.spread import Spread
 
+log = logging.getLogger(__name__)
 SWEEP, CONFIG = "sweep.json", "config.toml"
 SELECTION = "selection"
 MADE_BY = "run `rbt finetune`"
@@ -191,15 +193,22 @@ def read_result(run: Path) -> Result:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The results of a run, or of all runs of a sweep that are finished. Raises ArtefactError where there is none."""
+    """The results of a run, or of all runs of a sweep that are finished; a warning where some are not.
+
+    Raises ArtefactError where there is none.
+    """
     if not folder.is_dir():
         raise ArtefactError("expected a fine-tuning run or a sweep", path=folder, found="no such folder", cure=MADE_BY)
     if not (folder / SWEEP).is_file():
         return [read_result(folder)]
     try:
-        names = [row["run"] for each in read_json(folder / SWEEP)["configurations"] for row in each["runs"]]
+        table = read_json(folder / SWEEP)
+        names = [row["run"] for each in table["configurations"] for row in each["runs"]]
+        finished, planned = table["finished_runs"], table["planned_runs"]
     except (KeyError, TypeError) as error:
         raise ArtefactError("expected a sweep", path=folder / SWEEP, found="something else", cure=MADE_BY) from error
+    if finished < planned:
+        log.warning("%s: only %d of the %d runs of this sweep are finished", folder, finished, planned)
     return [read_result(folder / name) for name in names]
 
 

@@ -1,7 +1,8 @@
 """What runs and sweeps found, read back: for tables, predictions, and runs that start from others.
 
     RUN/{scores.json, config.toml} ──> Result       SWEEP/sweep.json ──> the results of its runs
-    results ──same task, files, start and settings, not the seed──> Configuration: medians over seeds ──choose──> one of them, its best run
+    results ──same task, files, start and settings, not the seed──> Configuration: medians over seeds
+        ──choose──> one of them, its best run
 """
 
 from __future__ import annotations

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rbt.finetune.paper import PAPER, TABLES, Column, PaperTable
-from rbt.finetune.results import SELECTION, Configuration, Result, check_comparable, choose, configurations, read_results
+from rbt.finetune.results import (
+    SELECTION,
+    Configuration,
+    Result,
+    check_comparable,
+    choose,
+    configurations,
+    read_results,
+)
 from rbt.finetune.table_plot import plot_tables
 from rbt.runs import distinct_names
 from rbt.spread import coverage

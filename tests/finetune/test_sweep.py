@@ -122,7 +122,7 @@ def test_settings_of_all_runs_are_looked_at_before_any_is_begun(
 
 def test_learning_rates_that_would_share_a_folder_are_an_error() -> None:
     configs = grid(FinetuneConfig(batch_size=8, learning_rates=(1.0000001e-5, 1.0000002e-5)), Defaults())
-    with pytest.raises(ConfigError, match="first six digits; found 1.0000001e-05 and 1.0000002e-05"):
+    with pytest.raises(ConfigError, match=r"first six digits; found 1\.0000001e-05 and 1\.0000002e-05"):
         jobs(configs, 1, Path("out"))
 
 

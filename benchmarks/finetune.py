@@ -26,7 +26,7 @@ from rbt.tasks.sets import find_files, read_examples
 from rbt.trainer.config import SIZES, ModelConfig
 
 POSITIONS, VOCAB_SIZE = 512, 8000
-FOLDERS = {"sst2": "SST2_sentence", "cola": "CoLA_2col", "rte": "RTE_resplit", "wnli": "WNLI_resplit"}
+FOLDERS = {"sst2": "SST2_sentence", "cola": "CoLA_2col", "rte": "RTE_resplit"}
 
 
 def write_model(folder: Path, task: str, data: Path, size: str) -> None:

@@ -35,7 +35,7 @@ from rbt.stage import Task, TaskOutput, run_tasks
 from rbt.storage import new_hash
 from rbt.tasks.examples import Example
 from rbt.tasks.files import TaskFile, read_all, read_member
-from rbt.tasks.sets import TASKS, find_files, read_examples
+from rbt.tasks.sets import GLUE_SET, TASKS, find_files, read_examples
 
 STAGE, VERSION = "evaluation", 1
 TABLES = ("keys", "lengths", "tasks", "bitmap", "prefixes", "masks", "pieces", "occurrences")
@@ -79,6 +79,12 @@ def find_evaluation_files(config: DecontaminateConfig, base: Path) -> list[TaskF
     check_config(config)
     if config.tasks and not config.splits:
         raise ConfigError("[decontaminate] splits: expected at least one", found="none")
+    for name in config.tasks:
+        if name not in (GLUE_SET, *TASKS):
+            raise ConfigError(
+                "[decontaminate] tasks: expected names of sets", found=repr(name),
+                cure=f"one of {', '.join((GLUE_SET, *TASKS))}",
+            )
     found = {file for name, path in config.tasks.items() for file in find_files(name, base / path, config.splits)}
     return sorted(found, key=lambda file: (ORDER.index(file.task), file.split, file.path.as_posix()))
 

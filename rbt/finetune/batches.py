@@ -87,8 +87,7 @@ def rank_units(units: Int64, costs: Int64, rank: int, world_size: int) -> Int64:
 def cut_by_tokens(units: Int64, features: Features, budget: int) -> Iterator[Int64]:
     """Units, longest first, cut so that none of the parts has more tokens than `budget` with padding, but for one unit.
     """
-    lengths, counts = np.diff(features.edges), np.diff(features.unit_edges)
-    longest = np.maximum.reduceat(lengths, features.unit_edges[:-1]) if features.num_units else lengths
+    longest, counts = features.longest, features.counts
     ordered = units[np.argsort(-longest[units], kind="stable")]
     first, sequences = 0, 0
     for place, unit in enumerate(ordered):

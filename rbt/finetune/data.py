@@ -58,6 +58,14 @@ def read_task(name: str, folder: Path, splits: Sequence[str]) -> TaskData:
     for split, examples in found.items():
         if not examples:
             raise InputError(f"expected examples of {name} {split}", path=folder, found="none")
+        ids, again = set[str](), [each.id for each in examples]
+        for each in again:
+            if each in ids:
+                raise InputError(
+                    f"expected each example of {name} {split} once", path=folder, found=f"{each} twice",
+                    cure="keep one copy of the files there, and of SQuAD one version",
+                )
+            ids.add(each)
     return TaskData(name, task, found, digest.hexdigest())
 
 
@@ -66,7 +74,7 @@ def read_for_training(name: str, folder: Path, config: FinetuneConfig) -> TaskDa
     data = read_task(name, folder, ("train", "dev"))
     splits = dict(data.splits)
     if "train" in splits and not data.dev_splits and config.dev_fraction > 0:
-        held_out = [hash_text(each.id) < config.dev_fraction * (1 << 64) for each in splits["train"]]
+        held_out = [hash_text(each.group) < config.dev_fraction * (1 << 64) for each in splits["train"]]
         pairs = list(zip(splits["train"], held_out, strict=True))
         splits[data.task.dev_splits[0]] = [each for each, is_out in pairs if is_out]
         splits["train"] = [each for each, is_out in pairs if not is_out]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,21 @@ class Features:
         """Units of the split."""
         return len(self.unit_edges) - 1
 
-    @property
+    @cached_property
+    def longest(self) -> Int64:
+        """Tokens of each unit's longest sequence, (units,)."""
+        lengths = np.diff(self.edges)
+        return np.maximum.reduceat(lengths, self.unit_edges[:-1]) if self.num_units else lengths
+
+    @cached_property
+    def counts(self) -> Int64:
+        """Sequences of each unit, (units,)."""
+        return np.diff(self.unit_edges)
+
+    @cached_property
     def unit_tokens(self) -> Int64:
         """Tokens of each unit's longest sequence times its sequences, (units,): what it costs with padding."""
-        lengths = np.diff(self.edges)
-        longest = np.maximum.reduceat(lengths, self.unit_edges[:-1]) if self.num_units else lengths
-        return np.asarray(longest * np.diff(self.unit_edges))
+        return np.asarray(self.longest * self.counts)
 
 
 class Texts:

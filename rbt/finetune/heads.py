@@ -65,7 +65,9 @@ class FineTuned(nn.Module):
         if self.head is None:
             assert places is not None
             return self.encoder.predict(states.index_select(0, places))
-        outputs: Outputs = self.head(states, starts)
+        precise = states.to(torch.promote_types(states.dtype, torch.float32))  # in bfloat16 neighboring scores tie
+        with torch.autocast(states.device.type, enabled=False):
+            outputs: Outputs = self.head(precise, starts)
         return outputs
 
 

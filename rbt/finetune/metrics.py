@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
@@ -17,6 +18,7 @@ from rbt.finetune.squad_scorer import has_answers, question_scores
 from rbt.tasks.examples import Choice, Example, Question, Sentences
 from rbt.tasks.task import Task
 
+NOISE = 1e-3  # of the range of the right scores
 Metric = Callable[[Task, Sequence[Example], Sequence[Any]], float]
 
 
@@ -55,10 +57,15 @@ def _matthews(task: Task, examples: Sequence[Example], predictions: Sequence[Any
     return 100 * float(matthews_corrcoef([answer(each) for each in examples], list(predictions)))
 
 
+def is_constant(predictions: npt.ArrayLike, right: npt.ArrayLike) -> bool:
+    """Whether scores are all the same but for noise, which would correlate with something by chance."""
+    return float(np.ptp(np.asarray(predictions))) <= NOISE * float(np.ptp(np.asarray(right)))
+
+
 def _correlation(found: Callable[[Any, Any], Any]) -> Metric:
     def metric(task: Task, examples: Sequence[Example], predictions: Sequence[Any]) -> float:
         right, given = (np.array(values, dtype=float) for values in ([answer(e) for e in examples], predictions))
-        if len(right) < 2 or np.ptp(given) == 0 or np.ptp(right) == 0:  # a constant correlates with nothing
+        if len(right) < 2 or np.ptp(right) == 0 or is_constant(given, right):
             return 0.0
         return 100 * float(found(right, given).statistic)
 

@@ -185,7 +185,8 @@ def _finish(session: Session) -> None:
     predicted, asked = session.predict()
     if world.is_first:
         if not (folder := out / MODEL_FOLDER).is_dir():
-            write_model(folder, training.model, start.kind.architecture, start.data.task, start.data.name, out)
+            with world.working("writing the model"):
+                write_model(folder, training.model, start.kind.architecture, start.data.task, start.data.name, out)
         facts = {
             "seed": config.seed, "learning_rate": config.learning_rate, "batch_size": config.batch_size,
             "weights": start.weights, "left_out": course.left_out, "tuned": dict(asked.tuned or {}),
@@ -193,7 +194,11 @@ def _finish(session: Session) -> None:
         }
         write_scores(out, start.data, predicted, course.epochs, course.best, facts)
     world.from_first(0)  # every rank has read the best checkpoint
-    if world.is_first:
+    _drop_checkpoints(out, world)
+
+
+def _drop_checkpoints(out: Path, world: World) -> None:
+    if world.is_first and (out / FOLDER).is_dir():
         shutil.rmtree(out / FOLDER)
 
 
@@ -222,10 +227,11 @@ def finetune(name: str, model: Path, data: Path, out: Path, config: FinetuneConf
     start = read_start(name, model, data, config)
     tables = {**start.tables, "run": to_table(run)}
     with TemporaryDirectory() as temporary, join(run.device, run.patience) as world:
-        tokenizer = tokenizer_of(model, Path(temporary) / "tokenizer")
+        tokenizer = tokenizer_of(model, Path(temporary) / "tokenizer", start.encoder.encoder.vocab_size)
         with open_run(out, tokenizer, tables, world, SECTIONS), stop_on_signals(world.heartbeat) as request:
             if is_finished(out):
                 log.info("%s: finished; nothing to do", out)
+                _drop_checkpoints(out, world)  # of a run that was killed after its last word
                 return out
             session, first = _open_session(out, start, tables, world, run)
             try:

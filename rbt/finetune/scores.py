@@ -14,7 +14,7 @@ from typing import Any
 from rbt.errors import ArtefactError
 from rbt.finetune.data import TaskData
 from rbt.finetune.kind import Outcome
-from rbt.finetune.metrics import answer
+from rbt.finetune.metrics import answer, is_constant
 from rbt.manifest import read_json, to_json
 from rbt.storage import as_text, write_text
 from rbt.tasks.examples import Example
@@ -23,8 +23,15 @@ SCORES, MODEL_FOLDER = "scores.json", "model"
 
 
 def is_collapsed(examples: Sequence[Example], predictions: Sequence[Any]) -> bool:
-    """Whether a model says the same of all examples, though their answers differ: the mark of a run that diverged."""
-    return len(set(predictions)) == 1 < len({answer(each) for each in examples})
+    """Whether a model says the same of all examples, though their answers differ: the mark of a run that diverged.
+
+    Scores are the same where they differ by noise alone.
+    """
+    right = [answer(each) for each in examples]
+    if len(set(right)) < 2:
+        return False
+    is_score = all(isinstance(each, float) for each in right)
+    return is_constant(predictions, right) if is_score else len(set(predictions)) == 1
 
 
 def is_finished(run: Path) -> bool:

@@ -21,6 +21,7 @@ from rbt.tasks.examples import Example, Sentences
 from rbt.trainer.order import Int64
 
 SCORE_RANGE = 5.0  # of STS-B; other scores are learned in the same unit
+LARGEST = 1e6  # that a score is said to be: of a model that diverged, it may be infinite
 PAIR_SPECIALS, SINGLE_SPECIALS = 4, 2
 
 
@@ -39,8 +40,8 @@ def sequence(texts: Sequence[Int64], max_tokens: int) -> list[Int64]:
 
 
 def encoded_sentences(asked: Asked, examples: Sequence[Sentences], encode: Encode) -> list[list[Int64]]:
-    """The pieces of each example."""
-    texts = encode(list(chain.from_iterable(example.sentences for example in examples)))
+    """The pieces of each example, without the space around sentences, which SST-2 has in train and not in test."""
+    texts = encode([text.strip() for text in chain.from_iterable(example.sentences for example in examples)])
     edges = np.cumsum([0, *(len(example.sentences) for example in examples)]).tolist()
     return [
         sequence([texts.ids(text) for text in range(start, end)], asked.max_tokens)
@@ -89,7 +90,7 @@ def _classes(asked: Asked, examples: Sequence[Example], features: Features, scor
 
 
 def _numbers(asked: Asked, examples: Sequence[Example], features: Features, scores: Float64) -> list[Prediction]:
-    return list((scores[:, 0] * SCORE_RANGE).tolist())
+    return list((np.clip(scores[:, 0], -LARGEST, LARGEST) * SCORE_RANGE).tolist())
 
 
 def mean_scores(models: Sequence[Float64]) -> Float64:

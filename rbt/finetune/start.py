@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from rbt.config import to_table
-from rbt.errors import ConfigError, InputError
+from rbt.errors import ArtefactError, ConfigError, InputError
 from rbt.finetune.batches import steps_an_epoch
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import TaskData, encoder_of, read_for_training
@@ -101,18 +101,29 @@ def read_start(name: str, model: Path, folder: Path, config: FinetuneConfig) -> 
     kind = kind_of(data.task, config)
     encoder, weights = load_encoder(model, dropouts, needs_head=kind.places is not None)
     most = encoder.encoder.max_tokens
+    if most < LEAST_TOKENS:
+        raise ArtefactError(f"expected a model with positions for {LEAST_TOKENS} tokens", path=model, found=str(most))
     if config.max_tokens > most:
         log.info("%s has positions for %d tokens: longer sequences are cut there", model, most)
     asked = Asked(data.task, config, min(config.max_tokens, most), encoder.encoder.vocab_size - 1)
     return Start(data, asked, kind, encoder, weights, origin_of(model, weights))
 
 
-def tokenizer_of(model: Path, spare: Path) -> Path:
-    """The folder of a model's tokenizer: its own, or `spare` with the five files made of its. Raises InputError."""
-    if all((model / name).is_file() for name in tokenizer.FILES):
-        return model
-    import_hugging_face(model, spare, replace=True)
-    return spare
+def tokenizer_of(model: Path, spare: Path, vocab_size: int) -> Path:
+    """The folder of a model's tokenizer: its own, or `spare` with the five files made of its.
+
+    Raises InputError; ArtefactError where it has another number of ids than the model.
+    """
+    folder = model
+    if not all((model / name).is_file() for name in tokenizer.FILES):
+        import_hugging_face(model, spare, replace=True)
+        folder = spare
+    if (found := len(tokenizer.read_model(folder)[0])) != vocab_size:
+        raise ArtefactError(
+            f"expected a tokenizer of {vocab_size} ids, as the model has", path=model, found=str(found),
+            cure=f"take the model's own, or transformers' model.resize_token_embeddings({found})",
+        )
+    return folder
 
 
 @dataclass(frozen=True)

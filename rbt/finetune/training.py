@@ -57,13 +57,17 @@ class Evaluator:
     by_edges: bool
 
     def scores(self, features: Features) -> Float64:
-        """Scores of all units, (units, width), the same on every rank. Each unit is read once, on one of them."""
+        """Scores of all units, (units, width), the same on every rank. Each unit is read once, on one of them.
+
+        What is no number, of a model that diverged, is 0: nothing is said by it, and everything else can go on.
+        """
         scores = np.zeros((features.num_units, features.width))
         parts = list(cut_by_tokens(np.arange(features.num_units), features, self.asked.config.batch_tokens))
         self.model.eval()
         for part in parts[self.world.rank :: self.world.size]:
             scores[part] = self._scores(part, features).double().cpu().numpy()
-        return np.array(self.world.sum(scores.ravel().tolist())).reshape(scores.shape)
+        found = np.array(self.world.sum(scores.ravel().tolist())).reshape(scores.shape)
+        return np.where(np.isnan(found), 0.0, found)
 
     def _scores(self, part: Int64, features: Features) -> Tensor:
         batch = read_units(features, part, self.by_edges).to(self.world.device)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rbt.errors import InputError
 from rbt.finetune.features import NO_TARGET, Features, Texts, joined, make_features
 from rbt.finetune.kind import Asked, Encode
 from rbt.finetune.sentences import PAIR_SPECIALS
@@ -85,17 +84,9 @@ def span_text(context: str, byte_ends: Int64, tokens: Span) -> str:
 
 
 def questions_of(examples: Sequence[Example]) -> list[Question]:
-    """The examples, each a question on a passage. Raises InputError where an id comes twice."""
+    """The examples, each of which is a question on a passage."""
     found = [example for example in examples if isinstance(example, Question)]
     assert len(found) == len(examples)
-    ids = set()
-    for each in found:
-        if each.id in ids:
-            raise InputError(
-                f"expected one version of SQuAD, with each question once in {each.split}",
-                found=f"{each.id} twice", cure="keep the files of v1.1 and of v2.0 in folders of their own",
-            )
-        ids.add(each.id)
     return found
 
 

@@ -29,6 +29,11 @@ class Sentences:
         """The sentences: each may stand alone in a document."""
         return self.sentences
 
+    @property
+    def group(self) -> str:
+        """What examples that belong together share, for whoever divides a split."""
+        return self.sentences[0]
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -55,6 +60,11 @@ class Question:
         """The passage and the question. The answers are words of the passage."""
         return self.context, self.question
 
+    @property
+    def group(self) -> str:
+        """The passage."""
+        return self.context
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -71,6 +81,11 @@ class Choice:
     def texts(self) -> tuple[str, ...]:
         """The passage, the question, and the options, which no passage holds."""
         return self.passage, self.question, *self.options
+
+    @property
+    def group(self) -> str:
+        """The passage."""
+        return self.passage
 
 
 Example = Sentences | Question | Choice

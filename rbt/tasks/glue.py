@@ -96,7 +96,7 @@ GLUE: dict[str, Task] = {
     "rte": _task(TableTask(("RTE",), (PAIR,), ENTAILMENT), ACCURACY, 2e-5, 16),
     "wnli": Task(
         TableTask(("WNLI",), (PAIR,), WNLI_LABELS), "pronoun", ACCURACY, WNLI_LABELS, {"test": "WNLI.tsv"},
-        Defaults(learning_rate=2e-5, epochs=50),  # few examples: fairseq's 2,000 updates are some 100 epochs
+        Defaults(learning_rate=2e-5, batch_size=32, epochs=50),  # few examples: fairseq's updates are some 100 epochs
     ),
     "ax": _task(
         TableTask(

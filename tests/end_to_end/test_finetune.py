@@ -85,3 +85,8 @@ def test_a_slice_of_a_real_task_is_learned(
     assert not scores["diverged"]
     assert scores["scores"][metric] >= least
     assert (out / "model" / "config.json").is_file()
+    said = tmp_path / ("said.json" if task == "squad" else "said.tsv")
+    project.must("predict", str(out), "--split", "dev", "--data", str(files), "--out", str(said), small=False)
+    assert said.read_text("utf-8").startswith("{" if task == "squad" else "index\tprediction\n")
+    shown = project.must("score", task, str(said), "--data", str(files), small=False)
+    assert f"{scores['scores'][metric]:.2f}" in shown

@@ -9,18 +9,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from rbt.errors import ArtefactError, ConfigError, InputError
 from rbt.finetune import run as module
 from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.data import read_for_training, read_task
+from rbt.finetune.metrics import score
 from rbt.finetune.run import finetune
-from rbt.finetune.scores import read_scores
+from rbt.finetune.scores import is_collapsed, read_scores
 from rbt.finetune.training import Training
+from rbt.formats.tokenizer import write_tokenizer
+from rbt.tasks.examples import Sentences
+from rbt.tasks.sets import TASKS
 from rbt.trainer.config import RunConfig
 
-from .conftest import write_rows, write_start_model
+from .conftest import sentence, write_rows, write_start_model
 
 CONFIG = FinetuneConfig(learning_rate=3e-3, epochs=3, batch_size=8, early_stopping=0)
 RUN = RunConfig(log_every=2, checkpoint_every=4, device="cpu")
@@ -153,7 +159,8 @@ def test_a_run_that_says_the_same_of_all_has_diverged(start_model: Path, sst2: P
     out = train(start_model, sst2, tmp_path / "run", config)
     lines = (out / "predictions-dev.jsonl").read_text().splitlines()
     said = {json.loads(line)["prediction"] for line in lines}
-    assert read_scores(out)["diverged"] == (len(said) == 1)
+    assert len(said) == 1
+    assert read_scores(out)["diverged"]
 
 
 def test_losses_that_are_not_finite_end_a_run_that_has_diverged(
@@ -167,6 +174,82 @@ def test_losses_that_are_not_finite_end_a_run_that_has_diverged(
     start, kept = (load_file(folder / "model.safetensors") for folder in (start_model, out / "model"))
     name = "roberta.embeddings.word_embeddings.weight"
     assert (kept[name] == start[name]).all()
+
+
+def write_stsb(folder: Path) -> Path:
+    """STS-B's layout: the score is the number of words that two sentences share."""
+    generator = np.random.default_rng(3)
+    rows = []
+    for _ in range(16):
+        first, second = (sentence(generator, 4) for _ in range(2))
+        rows.append(f"{first}\t{second}\t{len(set(first.split()) & set(second.split())):.3f}")
+    for split in ("train", "dev"):
+        write_rows(folder / "STS-B" / f"{split}.tsv", "sentence1\tsentence2\tscore", rows)
+    return folder
+
+
+def write_squad2(folder: Path) -> Path:
+    """SQuAD 2.0's layout: questions with the first word as their answer, and such that have none."""
+    generator, paragraphs = np.random.default_rng(4), []
+    for number in range(8):
+        context = sentence(generator, 6)
+        answers = [{"text": context.split()[0], "answer_start": 0}]
+        paragraphs.append({"context": context, "qas": [
+            {"id": f"{number}a", "question": "first", "answers": answers, "is_impossible": False},
+            {"id": f"{number}b", "question": "last", "answers": [], "is_impossible": True},
+        ]})
+    folder.mkdir(parents=True)
+    for split in ("train", "dev"):
+        (folder / f"{split}-v2.0.json").write_text(json.dumps({"data": [{"title": "t", "paragraphs": paragraphs}]}))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["stsb", "squad", "sst2"])
+def test_a_rate_that_destroys_the_model_ends_in_a_run_that_has_diverged(
+    start_model: Path, sst2: Path, tmp_path: Path, name: str
+) -> None:
+    folders = {"stsb": write_stsb, "squad": write_squad2}
+    data = folders[name](tmp_path / "data") if name in folders else sst2
+    config = dataclasses.replace(CONFIG, learning_rate=1e10, warmup_fraction=0.0)
+    out = train(start_model, data, tmp_path / "run", config, name, skipped_steps=2)
+    assert read_scores(out)["diverged"]
+    for line in (out / "predictions-dev.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(word))
+
+
+def test_scores_that_differ_by_noise_alone_are_of_a_run_that_diverged() -> None:
+    examples = [Sentences(str(number), "dev", ("a", "b"), score=float(number % 5)) for number in range(20)]
+    noise = np.random.default_rng(1).normal(3.4, 1e-5, 20).tolist()
+    assert is_collapsed(examples, noise)
+    assert set(score(TASKS["stsb"], examples, noise).values()) == {0.0}
+    spread = np.random.default_rng(1).normal(3.4, 0.1, 20).tolist()
+    assert not is_collapsed(examples, spread)
+    assert all(score(TASKS["stsb"], examples, spread).values())
+
+
+def test_a_tokenizer_of_another_model_is_an_error(start_model: Path, sst2: Path, tmp_path: Path) -> None:
+    shutil.copytree(start_model, tmp_path / "model")
+    write_tokenizer(tmp_path / "model", [("o", "a")])
+    with pytest.raises(ArtefactError, match=r"expected a tokenizer of 2\d\d ids, as the model has; found 262"):
+        train(tmp_path / "model", sst2, tmp_path / "run")
+
+
+def test_examples_that_come_twice_are_an_error(tmp_path: Path) -> None:
+    columns = {"questions": ["q"], "options": [["1", "2", "3", "4"]], "answers": ["A"]}
+    passage = {"id": "high1.txt", "article": "a", **columns}
+    for copy in ("RACE", "copy/RACE"):
+        (tmp_path / copy / "dev" / "high").mkdir(parents=True)
+        (tmp_path / copy / "dev" / "high" / "1.txt").write_text(json.dumps(passage))
+    with pytest.raises(InputError, match=r"expected each example of race dev once; found high1.txt#0 twice"):
+        read_task("race", tmp_path, ("dev",))
+
+
+def test_a_passage_is_held_out_whole(tmp_path: Path) -> None:
+    data = write_squad2(tmp_path / "data")
+    (data / "dev-v2.0.json").unlink()
+    splits = read_for_training("squad", data, FinetuneConfig(dev_fraction=0.5)).splits
+    passages = [{each.group for each in splits[split]} for split in ("train", "dev")]
+    assert all(passages) and not passages[0] & passages[1]
 
 
 def test_a_model_learns_what_it_sees(start_model: Path, sst2: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rbt.errors import InputError
 from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.data import read_task
 from rbt.finetune.features import NO_TARGET, Features, encode_texts
 from rbt.finetune.kind import Asked
 from rbt.finetune.squad_scorer import evaluate
@@ -125,11 +126,6 @@ def test_answers_that_no_window_holds_whole_are_counted(
     assert "1 of 1 answers are in no window whole: lower finetune.stride" in caplog.text
 
 
-def test_a_question_that_comes_twice_is_an_error() -> None:
-    with pytest.raises(InputError, match=r"one version of SQuAD.*q twice"):
-        questions_of([question("a", "a"), question("b", "b")])
-
-
 @pytest.mark.parametrize(
     ("start", "expected"), [(0, 0), (1, 0), (3, 4), (4, 4), (5, 4), (7, 8), (99, 8), (-5, 0)]
 )
@@ -227,5 +223,5 @@ def test_files_of_both_versions_in_one_folder_are_an_error(tmp_path: Path) -> No
         {"id": "1", "question": "?", "answers": [{"text": "a", "answer_start": 0}]}]}]}]}
     for version in ("1.1", "2.0"):
         (tmp_path / f"dev-v{version}.json").write_text(json.dumps(table))
-    with pytest.raises(InputError, match="one version of SQuAD"):
-        questions_of([each for _, each in read_examples(find_files("squad", tmp_path, ("dev",)))])
+    with pytest.raises(InputError, match=r"each example of squad dev once; found 1 twice .*of SQuAD one version"):
+        read_task("squad", tmp_path, ("dev",))

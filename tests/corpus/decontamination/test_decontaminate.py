@@ -401,11 +401,11 @@ def test_evaluation_files_that_change_are_looked_for_anew(evaluate: Any, tmp_pat
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ('decontaminate.tasks={ superglue = "x" }', r"\[decontaminate\] tasks: expected a table of text by one of"),
+        ("decontaminate.tasks={ rte = 1 }", r"\[decontaminate\] tasks: expected a table"),
         ("decontaminate.splits=['all']", r"\[decontaminate\] splits: expected a list"),
     ],
 )
-def test_unknown_sets_and_splits_are_refused_when_the_recipe_is_read(setting: str, message: str) -> None:
+def test_what_cannot_be_sets_or_splits_is_refused_when_the_recipe_is_read(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe("demo", [setting])
 
@@ -416,6 +416,7 @@ def test_unknown_sets_and_splits_are_refused_when_the_recipe_is_read(setting: st
         ({"minimum_words": 14}, ConfigError, "expected 1 <= minimum_words <= ngram <= 64; found minimum_words = 14"),
         ({"maximum_pieces": -1}, ConfigError, "maximum_pieces: expected 0 or more; found -1"),
         ({"splits": ()}, ConfigError, "splits: expected at least one"),
+        ({"tasks": {"superglue": "x"}}, ConfigError, "tasks: expected names of sets; found 'superglue'"),
         ({"tasks": {"race": "raw/race"}}, InputError, "raw/race: expected the files of race; found no such folder"),
     ],
 )

@@ -51,7 +51,8 @@ def stsb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stsb_run(start_model: Path, stsb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on STS-B, of two seeds, that learns it well enough not to count as diverged."""
-    out, settings = tmp_path_factory.mktemp("stsb-run") / "run", ("finetune.epochs=4", "finetune.batch_size=4")
+    out = tmp_path_factory.mktemp("stsb-run") / "run"
+    settings = ("finetune.epochs=8", "finetune.batch_size=8", "finetune.learning_rate=1e-2")
     return fine_tune("stsb", start_model, stsb, out, "--seeds", 2, settings=settings)
 
 

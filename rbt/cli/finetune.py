@@ -76,6 +76,11 @@ def start_folder(model: Path | None, init_from: Path | None) -> Path:
             raise ConfigError("expected --model or --init-from", found="neither")
         return model
     result = chosen_run(init_from)
+    if result.has_diverged:
+        raise ConfigError(
+            "--init-from: expected a run that did not diverge", found=str(result.folder),
+            cure="fine-tune with another seed or a smaller learning rate",
+        )
     if model is not None:
         from rbt.trainer.model_folder import read_model_folder
 
@@ -122,19 +127,22 @@ def predict(
     FILE.jsonl   {"id": ..., "prediction": ...} a line
     """
     from rbt.finetune.predict import predict as ask
-    from rbt.finetune.submission import check_suffix
+    from rbt.finetune.submission import ZIP, check_suffix, left_out
     from rbt.trainer.config import RunConfig
     from rbt.trainer.speaking import is_rank, saying_once
 
     run = recipe.section("run", RunConfig)
-    check_suffix(out)
+    suffix = check_suffix(out)
     if gpus and not is_rank():
         from rbt.trainer.launch import launch
 
         click.get_current_context().exit(launch(gpus, run.device, "rbt", sys.argv[1:]))
     with saying_once():
         written = ask(runs, data, split, out, run, ensemble)
-    say(quiet, *(f"{out}: {each.task} {each.split}, {len(each.predictions):,} predictions" for each in written))
+    lines = [f"{out}: {each.task} {each.split}, {len(each.predictions):,} predictions" for each in written]
+    if suffix == ZIP and (missing := left_out(written)):
+        lines.append(f"{out}: without {', '.join(missing)}; GLUE's leaderboard takes a zip with all of its files")
+    say(quiet, *lines)
 
 
 @click.command(epilog="Example: rbt score rte predictions.jsonl --data glue")

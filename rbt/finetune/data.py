@@ -75,8 +75,9 @@ def read_for_training(name: str, folder: Path, config: FinetuneConfig) -> TaskDa
     splits = dict(data.splits)
     if "train" in splits and not data.dev_splits and config.dev_fraction > 0:
         held_out = [hash_text(each.group) < config.dev_fraction * (1 << 64) for each in splits["train"]]
-        splits["dev"] = [each for each, is_out in zip(splits["train"], held_out, strict=True) if is_out]
-        splits["train"] = [each for each, is_out in zip(splits["train"], held_out, strict=True) if not is_out]
+        pairs = list(zip(splits["train"], held_out, strict=True))
+        splits[data.task.dev_splits[0]] = [each for each, is_out in pairs if is_out]
+        splits["train"] = [each for each, is_out in pairs if not is_out]
     for wanted, names in (("train", ("train",)), ("dev", data.task.dev_splits)):
         if not any(splits.get(split) for split in names):
             raise InputError(
@@ -93,14 +94,31 @@ def read_split(name: str, folder: Path, split: str, config: FinetuneConfig) -> T
 
     Raises InputError where there is none.
     """
-    if config.dev_fraction > 0 and split.startswith("dev"):
-        data = read_for_training(name, folder, config)
-        found = {each: examples for each, examples in data.splits.items() if each.startswith(split)}
-        return TaskData(name, data.task, found, data.digest)
-    splits = task_named(name).reader.splits
-    if not any(each.startswith(split) for each in splits):
-        raise InputError(f"expected a split of {name}, one of {', '.join(splits)}", found=repr(split))
-    return read_task(name, folder, (split,))
+    task = task_named(name)
+    if not any(each.startswith(split) for each in task.reader.splits):
+        raise InputError(
+            f"expected a split of {name}, one of {', '.join(task.reader.splits)}", found=repr(split),
+            cure="such as --split dev" if task.dev_splits else "",
+        )
+    if config.dev_fraction == 0 or not split.startswith("dev"):
+        _check_files(name, folder, split)
+        return read_task(name, folder, (split,))
+    data = read_for_training(name, folder, config)
+    found = {each: examples for each, examples in data.splits.items() if each.startswith(split)}
+    if not found:
+        raise InputError(f"expected examples of {name} {split}", path=folder, found=", ".join(data.splits))
+    return TaskData(name, task, found, data.digest)
+
+
+def _check_files(name: str, folder: Path, split: str) -> None:
+    """Raise InputError where a split is not there: such as a test set, which SQuAD has none of that is public."""
+    there = list(dict.fromkeys(file.split for file in find_files(name, folder, ("",))))
+    if not any(each.startswith(split) for each in there):
+        other = "dev" if any(each.startswith("dev") for each in there) else there[0]
+        raise InputError(
+            f"expected files of {name} {split}", path=folder, found=f"those of {', '.join(there)}",
+            cure=f"put them there, or name another split: --split {other}",
+        )
 
 
 def encoder_of(tokenizer: Path) -> Encode:

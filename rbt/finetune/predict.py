@@ -1,6 +1,7 @@
 """Ask fine-tuned models: `rbt predict`.
 
-    RUN/model, RUN/config.toml ──examples of a split, in the order of their file──> scores of all units
+    RUN/model, RUN/config.toml ──files and settings of all tasks, looked at first──> Plan
+        ──examples of a split, in the order of their file──> scores of all units
         ──averaged over the runs of an ensemble──> a prediction an example
 
 Each example is read by one rank, once, and every rank has all predictions.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rbt.errors import ArtefactError, ConfigError, InputError
@@ -20,7 +21,7 @@ from rbt.finetune.heads import FineTuned
 from rbt.finetune.kind import Asked, Kind
 from rbt.finetune.kinds import kind_of
 from rbt.finetune.model_folder import load_encoder, load_head
-from rbt.finetune.results import Result, best_runs, chosen_run, read_results
+from rbt.finetune.results import Result, best_runs, check_comparable, chosen_run, read_results
 from rbt.finetune.scores import MODEL_FOLDER
 from rbt.finetune.submission import Predicted, check_suffix, to_write, write_predictions
 from rbt.finetune.training import Evaluator
@@ -40,7 +41,8 @@ log = logging.getLogger(__name__)
 def members(folders: Sequence[Path], ensemble: int) -> dict[str, list[Result]]:
     """The runs that are asked, by task: of a sweep, its chosen one; with `ensemble`, so many of all, the best.
 
-    Raises ArtefactError where a folder is neither, ConfigError where runs of a task are too many or too few.
+    A diverged run that is asked is a warning. Raises ArtefactError where a folder is neither, ConfigError where runs of
+    a task are too many or too few, or no ensemble.
     """
     found: dict[str, list[Result]] = {}
     for folder in folders:
@@ -50,11 +52,54 @@ def members(folders: Sequence[Path], ensemble: int) -> dict[str, list[Result]]:
         if not ensemble and len(results) > 1:
             names = " and ".join(str(result.folder) for result in results[:2])
             raise ConfigError(f"expected one run of {task}", found=names, cure="--ensemble N takes the N best together")
-        if ensemble and len(best := best_runs(results, ensemble)) < ensemble:
-            raise ConfigError(f"--ensemble {ensemble}: expected so many runs of {task} that did not diverge",
-                              found=str(len(best)), cure="fine-tune with more seeds: --seeds")
-        found[task] = best_runs(results, ensemble) if ensemble else results
+        found[task] = _ensemble(task, results, ensemble) if ensemble else results
+    for result in [each for results in found.values() for each in results if each.has_diverged]:
+        log.warning("%s has diverged: what it says of %s is worth nothing", result.folder, result.task)
     return found
+
+
+def _ensemble(task: str, results: Sequence[Result], count: int) -> list[Result]:
+    """The `count` best runs of a task. Raises ConfigError where they cannot be averaged."""
+    check_comparable(results)
+    kinds = [kind_of(task_named(task), result.config) for result in results]
+    if other := next((result for result, kind in zip(results, kinds, strict=True) if kind != kinds[0]), None):
+        raise ConfigError(f"--ensemble: expected runs of {task} with the same finetune.ranking",
+                          found=f"{results[0].folder} and {other.folder}")
+    if count > 1 and kinds[0].combine is None:
+        raise ConfigError(f"expected one run of {task}, whose predictions are not averaged", found=f"{count} runs")
+    if len(best := best_runs(results, count)) < count:
+        raise ConfigError(f"--ensemble {count}: expected so many runs of {task} that did not diverge",
+                          found=str(len(best)), cure="fine-tune with more seeds: --seeds")
+    return best
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of the runs of one task."""
+
+    results: Sequence[Result]
+    data: Sequence[TaskData]
+
+    @property
+    def kind(self) -> Kind:
+        """Of its runs, which is the same of all."""
+        return kind_of(task_named(self.results[0].task), self.results[0].config)
+
+
+def plans(chosen: Mapping[str, Sequence[Result]], data: Path, split: str, out: Path) -> list[Plan]:
+    """What is asked for what goes into `out`, of all tasks, before a model is.
+
+    Raises ArtefactError, ConfigError, InputError where that cannot be done.
+    """
+    for result in [each for results in chosen.values() for each in results]:
+        check_labels(result.folder / MODEL_FOLDER, list(task_named(result.task).labels.values()))
+    found = [Plan(results, _asked_data(results[0], data, split)) for results in chosen.values()]
+    parts = [
+        Predicted(each.name, name, examples, (), ())
+        for plan in found for each in plan.data for name, examples in each.splits.items()
+    ]
+    kept = {part.task for part in to_write(out, parts)}
+    return [replace(plan, data=[each for each in plan.data if each.name in kept]) for plan in found]
 
 
 def predict(
@@ -65,23 +110,17 @@ def predict(
     Every rank calls it, the first writes `out`, see `submission`. Raises ArtefactError, ConfigError, InputError.
     """
     check_suffix(out)
-    chosen = members(folders, ensemble)
+    planned = plans(members(folders, ensemble), data, split, out)
     with join(run.device, run.patience) as world:
-        found = [part for results in chosen.values() for part in _predict_task(results, data, split, world, run)]
-        written = to_write(out, found)
+        found = [part for plan in planned for part in _predict_task(plan, world, run)]
         if world.is_first:
-            write_predictions(out, written)
-    return written
+            write_predictions(out, found)
+    return found
 
 
-def _predict_task(results: Sequence[Result], folder: Path, split: str, world: World, run: RunConfig) -> list[Predicted]:
+def _predict_task(plan: Plan, world: World, run: RunConfig) -> list[Predicted]:
     """Of one task, by one run or several."""
-    data, kind = _asked_data(results[0], folder, split), kind_of(task_named(results[0].task), results[0].config)
-    if len(results) > 1 and kind.combine is None:
-        raise ConfigError(f"expected one run of {results[0].task}, whose predictions are not averaged",
-                          found=f"{len(results)} runs")
-    models = [answers(result, data, world, run) for result in results]
-    found = []
+    models, kind, found = [answers(result, plan.data, world, run) for result in plan.results], plan.kind, []
     for each in zip(*models, strict=True):
         first = each[0]
         scores = first.scores if kind.combine is None else kind.combine([answer.scores for answer in each])
@@ -118,11 +157,10 @@ class Answer:
 
 
 def answers(result: Result, data: Sequence[TaskData], world: World, run: RunConfig) -> list[Answer]:
-    """What a run says of each split. Raises ArtefactError where its model is not one of its task."""
+    """What a run says of each split. Raises ArtefactError where its model is damaged."""
     folder, config, task = result.folder / MODEL_FOLDER, result.config, task_named(result.task)
     kind, encode = kind_of(task, config), encoder_of(folder)
     encoder = load_encoder(folder)[0].encoder
-    check_labels(folder, list(task.labels.values()))
     room = min(config.max_tokens, encoder.max_tokens)
     evaluator: Evaluator | None = None
     found = []

@@ -1,11 +1,13 @@
 """What runs and sweeps found, read back: for tables, predictions, and runs that start from others.
 
     RUN/{scores.json, config.toml} ──> Result       SWEEP/sweep.json ──> the results of its runs
-    results ──same settings but the seed──> Configuration: medians over seeds ──choose──> one of them, its best run
+    results ──same task, files, start and settings, not the seed──> Configuration: medians over seeds
+        ──choose──> one of them, its best run
 """
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from rbt.config import to_dataclass
-from rbt.errors import ArtefactError
+from rbt.errors import ArtefactError, ConfigError
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.scores import SCORES, read_scores
 from rbt.manifest import read_json
 from rbt.spread import Spread
 
+log = logging.getLogger(__name__)
 SWEEP, CONFIG = "sweep.json", "config.toml"
 SELECTION = "selection"
 MADE_BY = "run `rbt finetune`"
 FACTS = frozenset({"task", "scores", "diverged", "best_epoch", "tuned", "pretrained_weights", "learned_before"})
-NOT_SETTINGS = frozenset({"seed", "batch_sizes", "learning_rates"})
+SETTINGS = ("task", "finetune")  # tables of config.toml
+NOT_SETTINGS = frozenset({"finetune.seed", "finetune.batch_sizes", "finetune.learning_rates"})
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,14 @@ class Result:
 
     @property
     def settings(self) -> tuple[tuple[str, Any], ...]:
-        """What runs of one configuration have in common: all of [finetune] but the seed."""
-        table = self.tables["finetune"]
-        return tuple((key, table[key]) for key in sorted(table) if key not in NOT_SETTINGS)
+        """What runs of one configuration have in common: task, files, start weights, and [finetune] but the seed."""
+        found = [(f"{name}.{key}", value) for name in SETTINGS for key, value in sorted(self.tables[name].items())]
+        return tuple((key, value) for key, value in found if key not in NOT_SETTINGS)
+
+    @property
+    def dev_set(self) -> tuple[Any, ...]:
+        """What its scores on dev are of: task, files, and what is held out of train."""
+        return self.task, self.tables["task"].get("data"), self.config.dev_fraction
 
     def row(self) -> dict[str, Any]:
         """As a line of sweep.json."""
@@ -130,6 +139,30 @@ def _hashable(settings: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], .
     return tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in settings)
 
 
+def check_comparable(results: Sequence[Result]) -> None:
+    """Raise ConfigError where scores of runs cannot be compared, or one would be counted twice.
+
+    So it is where their dev sets differ, a folder comes twice, or two runs have the same settings and seed.
+    """
+    places: dict[Path, Result] = {}
+    seeds: dict[tuple[Any, ...], Result] = {}
+    for result in results:
+        place, seed = result.folder.resolve(), (_hashable(result.settings), result.config.seed)
+        if place in places:
+            raise ConfigError("expected different runs", found=f"{place} twice", cure="name it once")
+        if result.dev_set != results[0].dev_set:
+            raise ConfigError(
+                f"expected runs of {results[0].task} with the same files and finetune.dev_fraction",
+                found=f"{results[0].folder} and {result.folder}", cure="take those of one data set at a time",
+            )
+        if seed in seeds:
+            raise ConfigError(
+                "expected runs of different seeds", cure="name one of them",
+                found=f"{seeds[seed].folder} and {result.folder}, with the same settings and seed {seed[1]}",
+            )
+        places[place] = seeds[seed] = result
+
+
 def choose(found: Sequence[Configuration]) -> Configuration:
     """The configuration that is used: first the smallest share of diverged runs, then the best median over all seeds.
 
@@ -155,24 +188,33 @@ def read_result(run: Path) -> Result:
         tables = tomllib.loads((run / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ArtefactError("expected the configuration of a run", path=run / CONFIG, found=str(error)) from error
-    if not facts.keys() >= FACTS or "finetune" not in tables:
+    if not facts.keys() >= FACTS or not tables.keys() >= set(SETTINGS):
         raise ArtefactError("expected a fine-tuning run", path=run, found=f"another {SCORES}, or another {CONFIG}")
     return Result(run, facts, tables)
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The results of a run, or of all runs of a sweep that are finished. Raises ArtefactError where there is none."""
+    """The results of a run, or of all runs of a sweep that are finished; a warning where some are not.
+
+    Raises ArtefactError where there is none.
+    """
     if not folder.is_dir():
         raise ArtefactError("expected a fine-tuning run or a sweep", path=folder, found="no such folder", cure=MADE_BY)
     if not (folder / SWEEP).is_file():
         return [read_result(folder)]
     try:
-        names = [row["run"] for each in read_json(folder / SWEEP)["configurations"] for row in each["runs"]]
+        table = read_json(folder / SWEEP)
+        names = [row["run"] for each in table["configurations"] for row in each["runs"]]
+        finished, planned = table["finished_runs"], table["planned_runs"]
     except (KeyError, TypeError) as error:
         raise ArtefactError("expected a sweep", path=folder / SWEEP, found="something else", cure=MADE_BY) from error
+    if finished < planned:
+        log.warning("%s: only %d of the %d runs of this sweep are finished", folder, finished, planned)
     return [read_result(folder / name) for name in names]
 
 
 def chosen_run(folder: Path) -> Result:
-    """A run, or the best run of a sweep's chosen configuration. Raises ArtefactError where there is none."""
-    return choose(configurations(read_results(folder))).best
+    """A run, or the best run of a sweep's chosen configuration. Raises ArtefactError, ConfigError."""
+    results = read_results(folder)
+    check_comparable(results)
+    return choose(configurations(results)).best

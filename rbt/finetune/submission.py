@@ -27,8 +27,9 @@ from rbt.finetune.data import read_split, task_named
 from rbt.finetune.metrics import answer, score
 from rbt.finetune.spans import NO_ANSWER
 from rbt.storage import atomic_path
-from rbt.tasks.examples import Example
+from rbt.tasks.examples import Choice, Example
 from rbt.tasks.files import decode, list_places, read_member
+from rbt.tasks.glue import GLUE
 from rbt.tasks.race import LETTERS
 from rbt.tasks.squad import parse_json
 from rbt.tasks.task import Task
@@ -71,8 +72,8 @@ def spelled(task: Task, prediction: Any) -> str:
     return LETTERS[prediction] if task.kind == "choice" else " ".join(str(prediction).split())
 
 
-def understood(task: Task, text: str) -> Any:
-    """The prediction that is spelled so. Raises ValueError, which says what was expected."""
+def understood(task: Task, text: str, example: Example | None = None) -> Any:
+    """The prediction that is spelled so, of an example. Raises ValueError, which says what was expected."""
     if task.labels:
         if text not in task.labels:
             raise ValueError(f"one of {', '.join(task.labels)}")
@@ -80,10 +81,15 @@ def understood(task: Task, text: str) -> Any:
     if task.kind == "score":
         return checked(task, _number(text))
     if task.kind == "choice":
-        if len(text) != 1 or text not in LETTERS:
-            raise ValueError(f"one of {', '.join(LETTERS)}")
+        letters = LETTERS[: _num_options(example)]
+        if len(text) != 1 or text not in letters:
+            raise ValueError(f"one of {', '.join(letters)}")
         return LETTERS.index(text)
     return text
+
+
+def _num_options(example: Example | None) -> int:
+    return len(example.options) if isinstance(example, Choice) else len(LETTERS)
 
 
 def _number(text: str) -> float:
@@ -93,15 +99,16 @@ def _number(text: str) -> float:
         raise ValueError("a number") from error
 
 
-def checked(task: Task, prediction: Any) -> Any:
-    """A prediction that can be one of the task. Raises ValueError, which says what was expected."""
+def checked(task: Task, prediction: Any, example: Example | None = None) -> Any:
+    """A prediction that can be one of the task, of an example. Raises ValueError, which says what was expected."""
     is_number = isinstance(prediction, int | float) and not isinstance(prediction, bool) and math.isfinite(prediction)
+    options = range(_num_options(example))
     if task.labels and prediction not in task.labels.values():
         raise ValueError(f"one of {', '.join(task.labels.values())}")
     if task.kind == "score" and not is_number:
         raise ValueError("a finite number")
-    if task.kind == "choice" and (isinstance(prediction, bool) or not isinstance(prediction, int)):
-        raise ValueError("the number of an option, from 0")
+    if task.kind == "choice" and not (is_number and isinstance(prediction, int) and prediction in options):
+        raise ValueError(f"the number of an option, from 0 to {options[-1]},")
     if task.kind == "span" and not isinstance(prediction, str):
         raise ValueError("text")
     return prediction
@@ -176,6 +183,13 @@ def to_write(path: Path, found: Sequence[Predicted]) -> list[Predicted]:
     return own
 
 
+def left_out(found: Sequence[Predicted]) -> list[str]:
+    """The files of GLUE's leaderboard that a zip of test sets lacks; none where it is no such zip."""
+    there = {file_name(each.task, each.split) for each in found}
+    wanted = [file for task in GLUE.values() for file in task.submissions.values()]
+    return [file for file in wanted if file not in there] if there & set(wanted) else []
+
+
 def write_predictions(path: Path, found: Sequence[Predicted]) -> None:
     """Write what `to_write` gives, whole or not at all."""
     suffix = check_suffix(path)
@@ -210,12 +224,12 @@ def read_predictions(path: Path, name: str, split: str, examples: Sequence[Examp
     suffix = where.suffix
     is_table = suffix == ".tsv"
     keys = [index_of(example, number) if is_table else example.id for number, example in enumerate(examples)]
-    given: dict[str, Any] = {}
+    asked, given = dict(zip(keys, examples, strict=True)), dict[str, Any]()
     for place, key, said in READERS[suffix](where, data):
         if key in given:
             raise InputError("expected one prediction an id", path=place, found=f"{key!r} twice")
         try:
-            given[key] = understood(task, said) if is_table else checked(task, said)
+            given[key] = (understood if is_table else checked)(task, said, asked.get(key))
         except ValueError as error:
             raise InputError(f"expected {error} as the prediction of {key!r}", path=place, found=repr(said)) from error
     _check_ids(where, f"{name} {split}", keys, given)

@@ -1,26 +1,29 @@
 """Fine-tune with a grid of settings and with several seeds: `rbt finetune --sweep`, `--seeds`.
 
     seeds x batch sizes x learning rates ──finetune──> OUT/lr1e-05-batch16-seed1/, ...
-        ──their scores──> OUT/sweep.json: medians of each configuration, and which is chosen; anew behind every run
+        ──scores of all that are finished there──> OUT/sweep.json: medians of each configuration, and which is chosen;
+            anew behind every run
 
 Seeds are the outer loop: the whole grid is soon there to look at. What is finished is found and not done again, what
-was stopped goes on, and more seeds or settings may be asked for later.
+was stopped goes on, and more seeds or settings may be asked for later. Runs that are there and not asked for, of the
+same task, start and other settings, count as well: asking for less forgets nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from rbt.config import to_table
+from rbt.config import to_dataclass, to_table
 from rbt.errors import ArtefactError, ConfigError, RbtError
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.results import CONFIG, SELECTION, SWEEP, Result, choose, configurations, read_result
 from rbt.finetune.run import SECTIONS, finetune
 from rbt.finetune.scores import is_finished
-from rbt.finetune.start import read_start
+from rbt.finetune.start import check_config, read_start
 from rbt.manifest import to_json
 from rbt.stage import WORK, exclusive
 from rbt.storage import write_text
@@ -32,6 +35,7 @@ from rbt.trainer.run_folder import Tables, check_run, to_toml
 from rbt.trainer.speaking import is_rank
 
 log = logging.getLogger(__name__)
+VARIED = ("seed", "batch_size", "learning_rate", "batch_sizes", "learning_rates")  # among the runs of a sweep
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,21 @@ def grid(config: FinetuneConfig, defaults: Defaults) -> list[FinetuneConfig]:
 
 
 def jobs(configs: Sequence[FinetuneConfig], seeds: int, out: Path) -> list[Job]:
-    """All runs: every configuration with the first seed before any with the second."""
+    """All runs: every configuration with the first seed before any with the second.
+
+    Raises ConfigError where two would have the same folder.
+    """
     seeded = [replace(config, seed=config.seed + number) for number in range(seeds) for config in configs]
-    return [
-        Job(out / f"lr{config.learning_rate:g}-batch{config.batch_size}-seed{config.seed}", config) for config in seeded
-    ]
+    found: dict[Path, Job] = {}
+    for config in seeded:
+        folder = out / f"lr{config.learning_rate:g}-batch{config.batch_size}-seed{config.seed}"
+        if folder in found:
+            raise ConfigError(
+                "[finetune] learning_rates: expected rates that differ in their first six digits",
+                found=f"{found[folder].config.learning_rate!r} and {config.learning_rate!r}",
+            )
+        found[folder] = Job(folder, config)
+    return list(found.values())
 
 
 def sweep(
@@ -94,24 +108,41 @@ def sweep(
         raise ConfigError("expected one process, which starts those of each run", found="ranks", cure="use --gpus N")
     if (out / CONFIG).is_file():
         raise ArtefactError("expected a sweep, or a new folder", path=out, found="a run", cure="choose another --out")
-    todo, results = jobs(configs, seeds, out), list[Result]()
+    todo = jobs(configs, seeds, out)
+    for job in todo:
+        check_config(job.config)
     with exclusive(out, "sweep"), stop_on_signals() as request:
         tables = tables_of(inputs, todo, run)
+        for job, table in zip(todo, tables, strict=True):
+            check_run(job.folder, table, SECTIONS)
+        write_sweep(out, *runs_of(out, todo, tables[0]))
         for number, job in enumerate(todo):
-            known = is_finished(job.folder)
-            if known:
-                check_run(job.folder, tables[number], SECTIONS)
-            elif request.is_asked:
+            if is_finished(job.folder):
+                continue
+            if request.is_asked:
                 return False
-            else:
-                log.info("%s: run %d of %d", job.folder.name, number + 1, len(todo))
-                fine_tune(job, inputs, run, gpus, out / WORK)
-                if not is_finished(job.folder):
-                    return False
-            results.append(read_result(job.folder))
-            if not known or number == len(todo) - 1:
-                write_sweep(out, results, len(todo))
+            log.info("%s: run %d of %d", job.folder.name, number + 1, len(todo))
+            fine_tune(job, inputs, run, gpus, out / WORK)
+            if not is_finished(job.folder):
+                return False
+            write_sweep(out, *runs_of(out, todo, tables[0]))
     return True
+
+
+def runs_of(out: Path, todo: Sequence[Job], table: Tables) -> tuple[list[Result], int]:
+    """The finished runs of a sweep, and how many it will have: those asked for, and then what else is in `out`.
+
+    `table`: of one of its runs; others may differ from it in VARIED alone.
+    """
+    asked = [job.folder for job in todo]
+    others = sorted(path for path in out.iterdir() if path not in asked and is_finished(path))
+    beside = [result for result in map(read_result, others) if _what_is_shared(result.tables) == _what_is_shared(table)]
+    return [*(read_result(folder) for folder in asked if is_finished(folder)), *beside], len(asked) + len(beside)
+
+
+def _what_is_shared(tables: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    settings = to_table(to_dataclass(FinetuneConfig, tables["finetune"], "finetune"))
+    return [dict(tables["task"]), {key: value for key, value in settings.items() if key not in VARIED}]
 
 
 def tables_of(inputs: Inputs, todo: Sequence[Job], run: RunConfig) -> list[Tables]:
@@ -119,8 +150,7 @@ def tables_of(inputs: Inputs, todo: Sequence[Job], run: RunConfig) -> list[Table
     start = read_start(inputs.task, inputs.model, inputs.data, todo[0].config)
     first = {**start.tables, "run": to_table(run)}
     filled = start.asked.config
-    varied = ("seed", "batch_size", "learning_rate", "batch_sizes", "learning_rates")
-    configs = [replace(filled, **{key: getattr(job.config, key) for key in varied}) for job in todo]
+    configs = [replace(filled, **{key: getattr(job.config, key) for key in VARIED}) for job in todo]
     return [{**first, "finetune": to_table(config)} for config in configs]
 
 
@@ -141,7 +171,9 @@ def fine_tune(job: Job, inputs: Inputs, run: RunConfig, gpus: int, work: Path) -
 
 
 def write_sweep(out: Path, results: Sequence[Result], planned: int) -> None:
-    """Write OUT/sweep.json of the runs that are finished."""
+    """Write OUT/sweep.json of the runs that are finished, if there is one."""
+    if not results:
+        return
     found = configurations(results)
     chosen = choose(found)
     write_text(out / SWEEP, to_json({

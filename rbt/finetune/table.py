@@ -4,6 +4,7 @@
         ──> TABLE.md, TABLE.png
 
 A run that was started from another fine-tuned one stands in a line of its own: its start is not the paper's of dev.
+A cell is of one data set: scores on different ones are no seeds of each other, nor is one chosen by them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rbt.errors import ConfigError
 from rbt.finetune.paper import PAPER, TABLES, Column, PaperTable
-from rbt.finetune.results import SELECTION, Configuration, Result, choose, configurations, read_results
+from rbt.finetune.results import (
+    SELECTION,
+    Configuration,
+    Result,
+    check_comparable,
+    choose,
+    configurations,
+    read_results,
+)
 from rbt.finetune.table_plot import plot_tables
 from rbt.runs import distinct_names
 from rbt.spread import coverage
@@ -50,9 +58,6 @@ def part_of(result: Result) -> str:
 def read_lines(folders: Sequence[Path]) -> list[Line]:
     """A line a pretrained model, in the order of the folders. Raises ArtefactError, ConfigError."""
     results = [result for folder in folders for result in read_results(folder)]
-    places = [result.folder.resolve() for result in results]
-    if twice := next((place for place in places if places.count(place) > 1), None):
-        raise ConfigError("expected different runs", found=f"{twice} twice")
     groups: dict[tuple[str, tuple[str, ...]], list[Result]] = {}
     for result in results:
         key = result.facts["pretrained_weights"], tuple(result.facts["learned_before"])
@@ -63,6 +68,8 @@ def read_lines(folders: Sequence[Path]) -> list[Line]:
         tasks: dict[Key, list[Result]] = {}
         for result in group:
             tasks.setdefault((result.task, part_of(result)), []).append(result)
+        for found in tasks.values():
+            check_comparable(found)
         name = names[weights] + "".join(f", then {task}" for task in learned)
         lines.append(Line(name, weights, {key: choose(configurations(found)) for key, found in tasks.items()}))
     return lines

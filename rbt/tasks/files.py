@@ -56,7 +56,7 @@ def list_places(path: Path, what: str) -> list[Place]:
     if not path.is_file():
         raise InputError(
             f"expected the files of {what}", path=path, found="no such folder or file",
-            cure=f"put them there, or take {what} out of the recipe",
+            cure="put them there, or name another path",
         )
     return [_zip_place(path)] if zipfile.is_zipfile(path) else [Place(path.parent, (path.name,))]
 

@@ -42,7 +42,7 @@ def find_files(name: str, path: Path, splits: Sequence[str]) -> list[TaskFile]:
         if not files and any(split.startswith(tuple(splits)) for split in reader.splits):
             raise InputError(
                 f"expected files of {task} ({' or '.join(splits)})", path=path, found="none",
-                cure=f"put {reader.layout} there, or name tasks one by one in the recipe",
+                cure=f"put {reader.layout} there" + (", or name tasks one by one" if name == GLUE_SET else ""),
             )
         found += files
     return found

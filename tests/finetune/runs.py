@@ -46,7 +46,7 @@ def line_of(result: Result) -> str:
 def fake_run(
     folder: Path, task: str, scores: Mapping[str, float], *, config: FinetuneConfig | None = None,
     diverged: bool = False, weights: str = "blake2b:0123456789abcdef", pretrained: str = "model",
-    learned: Sequence[str] = (), tuned: Mapping[str, float] | None = None,
+    learned: Sequence[str] = (), tuned: Mapping[str, float] | None = None, data: str = "files", start: str = "",
 ) -> Path:
     """The folder of a finished run, without its model."""
     folder.mkdir(parents=True)
@@ -58,7 +58,8 @@ def fake_run(
     }
     (folder / "scores.json").write_text(json.dumps(facts))
     config = config or FinetuneConfig(batch_size=16, learning_rate=1e-5)
-    (folder / "config.toml").write_text(to_toml({"task": {"name": task}, "finetune": to_table(config)}))
+    identity = {"name": task, "data": data, "weights": start or weights}
+    (folder / "config.toml").write_text(to_toml({"task": identity, "finetune": to_table(config)}))
     return folder
 
 
@@ -77,15 +78,15 @@ def fake_seeds(
     ]
 
 
-def write_stsb(folder: Path, train: int = 24, dev: int = 11, test: int = 9) -> Path:
-    """STS-B's layout: the score is the number of words that both sentences begin with."""
+def write_stsb(folder: Path, train: int = 48, dev: int = 11, test: int = 9) -> Path:
+    """STS-B's layout: the score is 5 where the first of the WORDS is one of the later half, else 0."""
     generator = np.random.default_rng(3)
 
     def row(number: int, with_score: bool) -> str:
-        first, second = sentence(generator, 5).split(), sentence(generator, 5).split()
-        shared = int(generator.integers(0, 6))
-        texts = [" ".join(first), " ".join([*first[:shared], *second[shared:]])]
-        return "\t".join([str(number), *texts, *([str(float(shared))] if with_score else [])])
+        word = str(generator.choice(WORDS))
+        score = 5.0 * (WORDS.index(word) >= len(WORDS) // 2)
+        texts = [f"{word} {word}", f"{word} {sentence(generator, 2)}"]
+        return "\t".join([str(number), *texts, *([str(score)] if with_score else [])])
 
     for split, count in (("train", train), ("dev", dev), ("test", test)):
         names = ["index", "sentence1", "sentence2", *(["score"] if split != "test" else [])]

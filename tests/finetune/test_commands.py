@@ -10,13 +10,19 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from rbt.config import to_table
+from rbt.errors import ArtefactError
+from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.results import read_result
+from rbt.finetune.run import SECTIONS
 from rbt.tasks.sets import TASKS
 from rbt.tasks.task import Defaults, Task
 from rbt.tasks.tsv import Layout, TableTask
+from rbt.trainer.config import RunConfig
+from rbt.trainer.run_folder import check_run
 
 from .conftest import write_rows, write_start_model
-from .runs import invoke, line_of, must, write_mnli
+from .runs import SMALL, fake_run, invoke, line_of, must, write_mnli
 
 WEATHER = Task(
     TableTask(("Weather",), (Layout(("report",), label="sky"),), {"w": "wet", "d": "dry"}), "class", ("accuracy", "f1"),
@@ -52,10 +58,11 @@ def test_a_task_is_one_entry_and_no_edit_elsewhere(
 
 def test_a_run_may_start_from_another_with_a_fresh_head(start_model: Path, sst2: Path, tmp_path: Path) -> None:
     """Of a sweep, from the run that is used of it. Its weights are the start's but for what was learned anew."""
-    mnli = write_mnli(tmp_path / "data", train=12, dev=5)
+    mnli = write_mnli(tmp_path / "data", dev=20)
     shutil.copytree(sst2 / "SST-2", mnli / "SST-2")
     given = ("--data", mnli, "--out")
-    must(invoke("finetune", "mnli", "--model", start_model, *given, tmp_path / "mnli", "--seeds", 2))
+    words = ("mnli", "--model", start_model, *given, tmp_path / "mnli", "--seeds", 2)
+    must(invoke("finetune", *words, settings=(*SMALL, "finetune.epochs=6", "finetune.batch_size=8")))
     must(invoke("finetune", "sst2", "--init-from", tmp_path / "mnli", *given, tmp_path / "sst2"))
     used = json.loads((tmp_path / "mnli" / "sweep.json").read_text())["chosen"]["best_run"]
     first, second = read_result(tmp_path / "mnli" / used), read_result(tmp_path / "sst2")
@@ -87,10 +94,23 @@ def test_v49_a_run_to_start_from_that_is_missing_or_not_finished_is_an_error(
     command = ("finetune", "sst2", "--model", start_model, "--data", sst2, "--out", tmp_path / "stopped")
     assert "not all of it yet" in must(invoke(*command, settings=stopped))
     assert "expected a finished fine-tuning run" in line_of(invoke(*given, tmp_path / "stopped"))
-    must(invoke(*command, settings=("finetune.epochs=2", "run.device=cpu")))
-    shutil.rmtree(tmp_path / "stopped" / "model")
-    assert "expected the folder of a model" in line_of(invoke(*given, tmp_path / "stopped"))
+    bare = fake_run(tmp_path / "bare", "mnli", {"dev_matched accuracy": 60.0})
+    assert "expected the folder of a model" in line_of(invoke(*given, bare))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_diverged_run_is_nothing_to_start_from(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "mnli", "mnli", {"dev_matched accuracy": 33.0}, diverged=True)
+    given = ("finetune", "rte", "--init-from", run, "--data", tmp_path, "--out", tmp_path / "out")
+    assert f"--init-from: expected a run that did not diverge; found {run}" in line_of(invoke(*given))
+
+
+def test_another_task_in_the_folder_of_a_run_is_named_before_what_follows_from_it(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", "rte", {"dev accuracy": 60.0})
+    task = {"name": "sst2", "data": "others", "weights": "others"}
+    tables = {"task": task, "finetune": to_table(FinetuneConfig(epochs=3)), "run": to_table(RunConfig())}
+    with pytest.raises(ArtefactError, match=r"expected task\.name = 'rte', with which this run began; found 'sst2'"):
+        check_run(run, tables, SECTIONS)
 
 
 def test_a_run_needs_a_model(sst2: Path, tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from rbt.errors import ArtefactError
+from rbt.errors import ArtefactError, ConfigError
 from rbt.finetune import predict as module
-from rbt.finetune.predict import check_labels
+from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.predict import check_labels, members
 from rbt.finetune.results import read_result
 from rbt.finetune.sentences import mean_log_probabilities, mean_scores
 
-from .runs import CLASSES, SMALL, invoke, line_of, must, write_ax, write_mnli, write_race, write_stsb
+from .runs import CLASSES, SMALL, fake_run, invoke, line_of, must, write_ax, write_mnli, write_race, write_stsb
 from .squad_files import made_questions, write_squad
 
 Lines = list[dict[str, Any]]
@@ -49,8 +50,10 @@ def stsb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stsb_run(start_model: Path, stsb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on STS-B, of two seeds."""
-    return fine_tune("stsb", start_model, stsb, tmp_path_factory.mktemp("stsb-run") / "run", "--seeds", 2)
+    """A run on STS-B, of two seeds, that learns it well enough not to count as diverged."""
+    out = tmp_path_factory.mktemp("stsb-run") / "run"
+    settings = ("finetune.epochs=8", "finetune.batch_size=8", "finetune.learning_rate=1e-2")
+    return fine_tune("stsb", start_model, stsb, out, "--seeds", 2, settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +160,49 @@ def test_runs_that_cannot_be_asked_together_are_errors(stsb_run: Path, stsb: Pat
         invoke("predict", stsb_run, "--data", stsb, "--out", tmp_path / "out.txt")
     )
     assert "no such folder" in line_of(invoke("predict", tmp_path / "nowhere", *out))
+
+
+def test_an_ensemble_is_of_different_runs_of_one_kind(tmp_path: Path) -> None:
+    name = "dev accuracy"
+    run = fake_run(tmp_path / "run", "qnli", {name: 60.0})
+    with pytest.raises(ConfigError, match=r"expected different runs; found .*run twice"):
+        members([run, tmp_path / "." / "run"], 2)
+    pairs = fake_run(tmp_path / "pairs", "qnli", {name: 61.0}, config=FinetuneConfig(seed=2, ranking=True))
+    with pytest.raises(ConfigError, match=r"with the same finetune\.ranking; found .*run and .*pairs"):
+        members([run, pairs], 2)
+    other = fake_run(tmp_path / "other", "qnli", {name: 62.0}, config=FinetuneConfig(seed=2))
+    assert [result.folder for result in members([run, other], 2)["qnli"]] == [other, run]
+
+
+def test_a_diverged_run_is_asked_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = fake_run(tmp_path / "run", "rte", {"dev accuracy": 60.0})
+    members([run], 0)
+    assert "diverged" not in caplog.text
+    members([fake_run(tmp_path / "stuck", "rte", {"dev accuracy": 50.0}, diverged=True)], 0)
+    assert f"{tmp_path / 'stuck'} has diverged" in caplog.text
+
+
+def test_mistakes_of_any_task_are_found_before_a_model_is_asked(
+    stsb_run: Path, mnli_run: Path, mnli: Path, stsb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(*_: Any) -> None:
+        raise AssertionError("a model is asked")
+
+    monkeypatch.setattr(module, "answers", answers)
+    given = ("predict", mnli_run, stsb_run, "--out")
+    assert "expected files of stsb" in line_of(invoke(*given, tmp_path / "x.zip", "--data", mnli))
+    both = tmp_path / "both"
+    for folder in (mnli, stsb):
+        shutil.copytree(folder, both, dirs_exist_ok=True)
+    assert "expected one split for" in line_of(invoke(*given, tmp_path / "x.tsv", "--data", both))
+    other = tmp_path / "other"
+    shutil.copytree(stsb_run / read_chosen(stsb_run), other)
+    config = json.loads((mnli_run / "model" / "config.json").read_text())
+    (other / "model" / "config.json").write_text(json.dumps({**config, "id2label": {"0": "yes", "1": "no"}}))
+    scores = json.loads((other / "scores.json").read_text())
+    (other / "scores.json").write_text(json.dumps({**scores, "task": "rte"}))
+    found = line_of(invoke("predict", mnli_run, other, "--out", tmp_path / "x.zip", "--data", both))
+    assert "expected a model of the classes entailment, not_entailment" in found
 
 
 def test_a_kind_without_a_mean_has_no_ensembles(

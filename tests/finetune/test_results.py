@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rbt.errors import ArtefactError
-from rbt.finetune.results import best_runs, choose, chosen_run, configurations, read_results
+from rbt.errors import ArtefactError, ConfigError
+from rbt.finetune.config import FinetuneConfig
+from rbt.finetune.results import best_runs, check_comparable, choose, chosen_run, configurations, read_results
 from rbt.finetune.sweep import summary, write_sweep
 from rbt.spread import Spread
 
@@ -29,6 +31,29 @@ def test_runs_that_differ_in_their_seed_alone_are_one_configuration(tmp_path: Pa
     ]
     found = configurations([result for run in runs for result in read_results(run)])
     assert [[result.folder for result in each.results] for each in found] == [runs[:2], runs[2:]]
+
+
+def test_runs_of_different_starts_are_different_configurations(tmp_path: Path) -> None:
+    runs = [fake_run(tmp_path / name, "rte", {NAME: 60}, learned=["mnli"], start=name) for name in "ab"]
+    found = [result for run in runs for result in read_results(run)]
+    assert [len(each.results) for each in configurations(found)] == [1, 1]
+    check_comparable(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"data": "others"}, r"with the same files and finetune\.dev_fraction; found .*one and .*two"),
+        ({"config": FinetuneConfig(seed=2, dev_fraction=0.1)}, r"finetune\.dev_fraction; found .*one and .*two"),
+        ({}, r"different seeds; found .*one and .*two, with the same settings and seed 1"),
+    ],
+)
+def test_runs_of_different_dev_sets_or_the_same_seed_are_not_compared(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    runs = [fake_run(tmp_path / "one", "rte", {NAME: 60}), fake_run(tmp_path / "two", "rte", {NAME: 61}, **changes)]
+    with pytest.raises(ConfigError, match=expected):
+        check_comparable([result for run in runs for result in read_results(run)])
 
 
 def test_the_best_median_over_seeds_is_chosen_not_the_best_run(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rbt.finetune.data import read_split
 from rbt.finetune.submission import (
     Predicted,
     index_of,
+    left_out,
     read_predictions,
     score_predictions,
     spelled,
@@ -28,7 +29,8 @@ from rbt.tasks.glue import GLUE
 from rbt.tasks.sets import TASKS
 
 from .conftest import write_sst2
-from .runs import invoke, line_of
+from .runs import invoke, line_of, write_mnli
+from .squad_files import made_questions, write_squad
 
 LEADERBOARD = [  # what gluebenchmark.com asks for
     "AX.tsv", "CoLA.tsv", "MNLI-m.tsv", "MNLI-mm.tsv", "MRPC.tsv", "QNLI.tsv", "QQP.tsv", "RTE.tsv", "SST-2.tsv",
@@ -167,6 +169,49 @@ def test_a_prediction_of_another_kind_is_refused(tmp_path: Path, task: str, pred
     path.write_text(json.dumps({"id": "0", "prediction": prediction}))
     with pytest.raises(InputError, match=f"expected {expected}.* as the prediction of '0'"):
         read_predictions(path, task, "dev", [Sentences("0", "dev", ("a",))])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("x.jsonl", '{"id": "0", "prediction": 2}', "the number of an option, from 0 to 1, as the prediction"),
+        ("x.jsonl", '{"id": "0", "prediction": -1}', "the number of an option, from 0 to 1, as the prediction"),
+        ("x.tsv", "index\tprediction\n0\tC\n", "one of A, B as the prediction of '0'; found 'C'"),
+    ],
+)
+def test_an_option_that_the_question_does_not_have_is_refused(
+    tmp_path: Path, name: str, text: str, expected: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=f"expected {expected}"):
+        read_predictions(tmp_path / name, "race", "dev", [Choice("0", "dev", "p", "q", ("a", "b"))])
+
+
+def test_a_zip_says_which_of_the_leaderboards_files_it_lacks() -> None:
+    parts = [of_split(task, split, [], []) for task in GLUE for split in TASKS[task].submissions]
+    assert left_out(parts) == []
+    assert left_out(parts[1:]) == ["CoLA.tsv"]
+    assert left_out([of_split("race", "test", [], [])]) == left_out([of_split("sst2", "dev", [], [])]) == []
+
+
+@pytest.mark.parametrize("split", ["devx", "dev_mismatched", "x"])
+def test_a_split_that_is_not_there_is_an_error_also_where_dev_is_held_out(tmp_path: Path, split: str) -> None:
+    write_mnli(tmp_path)
+    for path in (tmp_path / "MNLI").glob("dev_*"):
+        path.unlink()
+    config = FinetuneConfig(dev_fraction=0.3)
+    assert list(read_split("mnli", tmp_path, "dev", config).splits) == ["dev_matched"]
+    with pytest.raises(InputError, match=f"mnli.*{split}"):
+        read_split("mnli", tmp_path, split, config)
+
+
+def test_where_a_split_is_not_there_another_is_named(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        write_squad(tmp_path / f"{split}-v1.1.json", made_questions(split, False))
+    with pytest.raises(InputError, match=r"squad test; found those of .*dev.* another split: --split dev\)"):
+        read_split("squad", tmp_path, "test", FinetuneConfig())
+    with pytest.raises(InputError, match=r"one of train, dev, test; found 'x' \(such as --split dev\)"):
+        read_split("squad", tmp_path, "x", FinetuneConfig())
 
 
 def test_a_test_set_without_answers_has_no_scores(tmp_path: Path) -> None:

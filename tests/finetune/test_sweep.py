@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import tomllib
 from pathlib import Path
@@ -81,6 +82,48 @@ def test_a_sweep_is_run_found_again_and_grows(start_model: Path, sst2: Path, tmp
     for result in read_results(tmp_path / "out"):
         table = tomllib.loads((result.folder / "config.toml").read_text())["finetune"]
         assert result.folder.name == f"lr{table['learning_rate']:g}-batch20-seed{table['seed']}"
+
+
+def test_asking_for_less_or_for_more_forgets_no_run(
+    start_model: Path, sst2: Path, tmp_path: Path, began: Began
+) -> None:
+    def runs() -> tuple[list[str], int, int]:
+        table = json.loads((out / "sweep.json").read_text())
+        names = [run["run"] for each in table["configurations"] for run in each["runs"]]
+        return names, table["finished_runs"], table["planned_runs"]
+
+    out = tmp_path / "out"
+    must(sweep(start_model, sst2, out))
+    output = must(sweep(start_model, sst2, out, settings=(*GRID, "finetune.learning_rates=[1e-3]")))
+    assert runs() == (FOLDERS[1::-1], 2, 2) and "runs of this sweep" not in output
+    output = must(sweep(start_model, sst2, out, "--seeds", 2, settings=(*GRID, "run.stop_after=1")))
+    assert runs() == (FOLDERS[:2], 2, 4) and "only 2 of the 4 runs of this sweep are finished" in output
+    assert began == FOLDERS[:3]
+    shutil.copytree(out / FOLDERS[0], out / "other")
+    path = out / "other" / "config.toml"
+    path.write_text(path.read_text().replace("warmup_fraction = 0.06", "warmup_fraction = 0.5"))
+    must(sweep(start_model, sst2, out))
+    assert runs() == (FOLDERS[:2], 2, 2)
+
+
+def test_settings_of_all_runs_are_looked_at_before_any_is_begun(
+    start_model: Path, sst2: Path, tmp_path: Path, began: Began
+) -> None:
+    wrong = (*GRID, "finetune.learning_rates=[1e-3, nan]")
+    assert "learning_rate: expected 0 to below inf; found nan" in line_of(
+        sweep(start_model, sst2, tmp_path / "out", settings=wrong)
+    )
+    must(sweep(start_model, sst2, tmp_path / "out", settings=(*GRID, "finetune.learning_rates=[1e-3]")))
+    path = tmp_path / "out" / FOLDERS[1] / "config.toml"
+    path.write_text(path.read_text().replace("warmup_fraction = 0.06", "warmup_fraction = 0.5"))
+    assert "finetune.warmup_fraction" in line_of(sweep(start_model, sst2, tmp_path / "out"))
+    assert began == FOLDERS[1:2]
+
+
+def test_learning_rates_that_would_share_a_folder_are_an_error() -> None:
+    configs = grid(FinetuneConfig(batch_size=8, learning_rates=(1.0000001e-5, 1.0000002e-5)), Defaults())
+    with pytest.raises(ConfigError, match=r"first six digits; found 1\.0000001e-05 and 1\.0000002e-05"):
+        jobs(configs, 1, Path("out"))
 
 
 def test_a_signal_in_the_last_step_of_a_run_ends_the_sweep_behind_it(

@@ -122,6 +122,16 @@ def test_squad_has_two_data_sets_told_apart_by_the_threshold_for_no_answer(tmp_p
     assert "of the test set, those of runs here of dev" in page
 
 
+def test_a_cell_is_of_one_data_set_and_counts_a_seed_once(tmp_path: Path) -> None:
+    first = fake_run(tmp_path / "one", "rte", {"dev accuracy": 50.0})
+    other = fake_run(tmp_path / "two", "rte", {"dev accuracy": 16.7}, data="others")
+    with pytest.raises(ConfigError, match=r"expected runs of rte with the same files"):
+        page_of(tmp_path, first, other)
+    again = fake_run(tmp_path / "three", "rte", {"dev accuracy": 50.0})
+    with pytest.raises(ConfigError, match=r"expected runs of different seeds"):
+        page_of(tmp_path, first, again)
+
+
 def test_a_run_is_shown_once(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", "rte", {"dev accuracy": 60.0})
     with pytest.raises(ConfigError, match=r"expected different runs; found .*run twice"):

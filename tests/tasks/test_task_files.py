@@ -175,13 +175,16 @@ def test_rows_of_dev_are_those_that_the_list_of_mrpc_names(tmp_path: Path) -> No
     assert [(example.split, example.id) for example in found] == [("train", "1-2"), ("train", "5-6"), ("dev", "3-4")]
 
 
-def test_torn_rows_of_qqp_are_skipped_and_named_and_only_those_of_qqp(
+def test_torn_rows_of_qqps_train_and_dev_are_skipped_and_named_and_no_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     head = "id|qid1|qid2|question1|question2|is_duplicate"
     write(tmp_path / "QQP" / "train.tsv", head, "1|1|2|A?|B?|1", "2|3|4|C", "5|6|7|D?|E?|0")
     assert [example.id for example in read("qqp", tmp_path)] == ["1", "5"]
     assert "1 rows are torn" in caplog.text
+    write(tmp_path / "test" / "QQP" / "test.tsv", "id|question1|question2", "0|A?|B?", "1|C", "2|D?|E?")
+    with pytest.raises(InputError, match=r"test.tsv:3: expected 3 columns; found 2"):
+        read("qqp", tmp_path / "test")
     write(tmp_path / "QQP" / "train.tsv", head, "2|3|4|C", "| torn", "5|6|7|D?|E?|0")
     with pytest.raises(InputError, match=r"train.tsv:3: expected 6 columns; found 2"):
         read("qqp", tmp_path)
@@ -261,8 +264,11 @@ def test_bytes_that_are_no_utf8_are_named_by_their_line(tmp_path: Path) -> None:
 def test_what_is_missing_or_could_be_two_things_is_an_error_with_a_cure(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: expected the files of race; found no such folder or file \(put"):
         find_files("race", tmp_path / "nowhere", SPLITS)
-    with pytest.raises(InputError, match=r"expected files of cola \(dev or test\); found none \(put CoLA/ with train"):
+    none = r"expected files of cola \(dev or test\); found none \(put CoLA/ with train"
+    with pytest.raises(InputError, match=rf"{none}.*, or name tasks one by one\)"):
         find_files("glue", tmp_path, ("dev", "test"))
+    with pytest.raises(InputError, match=r"put CoLA/ with train\.tsv, dev\.tsv, test\.tsv there\)"):
+        find_files("cola", tmp_path, ("dev",))
     write(tmp_path / "one" / "dev.tsv", RTE)
     write(tmp_path / "two" / "dev.tsv", RTE)
     with pytest.raises(InputError, match=r"expected one dev.tsv of rte; found .*one/dev.tsv and .*two/dev.tsv"):

@@ -17,7 +17,7 @@ from rbt.finetune.features import Texts, encode_texts
 from rbt.finetune.kind import Encode
 from rbt.rng import hash_text
 from rbt.tasks.examples import Example
-from rbt.tasks.files import read_all
+from rbt.tasks.files import TaskFile, read_all
 from rbt.tasks.sets import TASKS, find_files
 from rbt.tasks.task import Task
 
@@ -52,7 +52,9 @@ def read_task(name: str, folder: Path, splits: Sequence[str]) -> TaskData:
     Raises InputError where there is none, or a file is malformed.
     """
     task, found, digest = task_named(name), dict[str, list[Example]](), blake2b(digest_size=16)
-    for file, data in read_all(find_files(name, folder, splits)):
+    files = find_files(name, folder, splits)
+    _check_apart(task, files)
+    for file, data in read_all(files):
         digest.update(data)
         found.setdefault(file.split, []).extend(task.reader.parse(file, data))
     for split, examples in found.items():
@@ -67,6 +69,20 @@ def read_task(name: str, folder: Path, splits: Sequence[str]) -> TaskData:
                 )
             ids.add(each)
     return TaskData(name, task, found, digest.hexdigest())
+
+
+def _check_apart(task: Task, files: Sequence[TaskFile]) -> None:
+    """Raise InputError where the file of train holds the rows of dev, and nothing says which: they would be learned."""
+    lists = getattr(task.reader, "held_out", ())
+    by_split = {file.split: file for file in files}
+    train = by_split.get("train")
+    if not lists or train is None or "dev" not in by_split or train.held_out:
+        return
+    if Path(train.member).name != "train.tsv":
+        raise InputError(
+            f"expected {lists[0]} beside it: it holds the rows of dev, too", path=train.path, found="no such list",
+            cure=f"put {lists[0]} there, or a train.tsv without them",
+        )
 
 
 def read_for_training(name: str, folder: Path, config: FinetuneConfig) -> TaskData:

@@ -8,6 +8,7 @@ Nothing is quoted in these files: a quotation mark is a character of the sentenc
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -189,9 +190,10 @@ def _answer(task: TableTask, value: str) -> dict[str, Any] | None:
     if task.labels:
         return {"label": task.labels[value]} if value in task.labels else None
     try:
-        return {"score": float(value)}
+        score = float(value)
     except ValueError:
         return None
+    return {"score": score} if math.isfinite(score) else None
 
 
 def _held_out(file: TaskFile) -> set[str] | None:

@@ -244,6 +244,26 @@ def test_examples_that_come_twice_are_an_error(tmp_path: Path) -> None:
         read_task("race", tmp_path, ("dev",))
 
 
+def test_rows_of_dev_that_may_be_in_train_are_an_error(tmp_path: Path) -> None:
+    header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
+    write_rows(tmp_path / "MRPC" / "msr_paraphrase_train.txt", header, ["1\t1\t2\ta\tb", "0\t3\t4\ta\tc"])
+    write_rows(tmp_path / "MRPC" / "dev.tsv", header, ["0\t3\t4\ta\tc"])
+    with pytest.raises(InputError, match=r"msr_paraphrase_train.txt: expected dev_ids.tsv beside it"):
+        read_for_training("mrpc", tmp_path, FinetuneConfig())
+    (tmp_path / "MRPC" / "dev_ids.tsv").write_text("3\t4\n")
+    splits = read_for_training("mrpc", tmp_path, FinetuneConfig()).splits
+    assert {split: [each.id for each in examples] for split, examples in splits.items()} == {
+        "train": ["1-2"], "dev": ["3-4"],
+    }
+
+
+@pytest.mark.parametrize("score", ["nan", "inf"])
+def test_a_score_that_is_no_number_is_an_error(tmp_path: Path, score: str) -> None:
+    write_rows(tmp_path / "STS-B" / "train.tsv", "sentence1\tsentence2\tscore", [f"a\tb\t{score}"])
+    with pytest.raises(InputError, match="expected a number as the label"):
+        read_task("stsb", tmp_path, ("train",))
+
+
 def test_a_passage_is_held_out_whole(tmp_path: Path) -> None:
     data = write_squad2(tmp_path / "data")
     (data / "dev-v2.0.json").unlink()

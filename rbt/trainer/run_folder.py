@@ -95,7 +95,7 @@ def check_run(out: Path, tables: Tables, kinds: Mapping[str, type[Any]] = SECTIO
     except tomllib.TOMLDecodeError as error:
         raise ArtefactError("expected the configuration of a run", path=path, found=str(error)) from error
     now = identity_of(tables)
-    keys = [*now, *sorted(before.keys() - now.keys())]  # in order: another task is named before its data is
+    keys = sorted(before.keys() | now.keys(), key=lambda key: (not key.endswith(".name"), key))  # what it is, first
     changed = {key: now.get(key) for key in keys if before.get(key) != now.get(key)}
     for key, value in changed.items():
         is_schedule = key.startswith("schedule.")

@@ -83,12 +83,13 @@ def ranking_features(asked: Asked, examples: Sequence[Example], encode: Encode) 
     for group in groups.values():
         right = [place for place, number in enumerate(group) if sentences[number].label == POSITIVE]
         targets.append(right[0] if len(right) == 1 and len(group) > 1 else NO_TARGET)
-    lost = sum(target == NO_TARGET for target in targets)
-    if lost and any(each.label is not None for each in sentences):
-        log.info("%d of %d questions have no sentences to compare, of which one answers", lost, len(groups))
     width = max(map(len, groups.values()), default=1)
     units = [[pieces[number] for number in group] for group in groups.values()]
-    return make_features(units, np.array(targets, dtype=np.float64), width, list(groups.values()))
+    features = make_features(units, np.array(targets, dtype=np.float64), width, list(groups.values()))
+    lost = len(groups) - int(features.has_target.sum())
+    if lost and any(each.label is not None for each in sentences):
+        log.info("%d of %d questions have no sentences to compare, of which one answers", lost, len(groups))
+    return features
 
 
 def _head(asked: Asked, hidden: int, features: Features) -> nn.Module:
@@ -112,7 +113,7 @@ def _scores(asked: Asked, outputs: Outputs, batch: UnitBatch, features: Features
 
 def _losses(asked: Asked, outputs: Outputs, batch: UnitBatch, features: Features) -> Tensor:
     scores = _scores(asked, outputs, batch, features)
-    return functional.cross_entropy(scores, batch.targets[:, 0].long(), reduction="sum", ignore_index=NO_TARGET)
+    return functional.cross_entropy(scores, batch.targets[:, 0].long(), reduction="sum")
 
 
 def _options(asked: Asked, examples: Sequence[Example], features: Features, scores: Float64) -> list[Prediction]:

@@ -25,8 +25,9 @@ from rbt.formats.tokenizer import BOS, EOS
 from rbt.packing.encode import Encoded, Encoder
 from rbt.trainer.order import Int64
 
-NO_TARGET = -1  # where the answer is not known
+NO_TARGET = float("nan")  # where the answer is not known: no number, as any may be a score
 Float64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Features:
     def num_units(self) -> int:
         """Units of the split."""
         return len(self.unit_edges) - 1
+
+    @property
+    def has_target(self) -> Bools:
+        """Whether the answer of each unit is known, (units,)."""
+        return np.asarray(~np.isnan(self.targets).any(axis=1), dtype=np.bool_)
 
     @cached_property
     def longest(self) -> Int64:

@@ -17,15 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from rbt.finetune.features import Float64
+from rbt.finetune.features import Bools, Float64
 from rbt.tasks.examples import Question
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NEVER = 1.0  # a threshold that no probability is above
-Bools = npt.NDArray[np.bool_]
 
 
 @lru_cache(maxsize=1 << 17)  # the answers of a dev set, which every metric asks for

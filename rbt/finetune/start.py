@@ -17,7 +17,7 @@ from rbt.errors import ArtefactError, ConfigError, InputError
 from rbt.finetune.batches import steps_an_epoch
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import TaskData, encoder_of, read_for_training
-from rbt.finetune.features import NO_TARGET, Features
+from rbt.finetune.features import Features
 from rbt.finetune.heads import FineTuned, fresh
 from rbt.finetune.kind import Asked, Kind
 from rbt.finetune.kinds import kind_of
@@ -137,7 +137,7 @@ class Encoded:
     @property
     def learned(self) -> Int64:
         """Numbers of the units that have a target."""
-        return np.flatnonzero((self.train.targets != NO_TARGET).all(1))
+        return np.flatnonzero(self.train.has_target)
 
 
 def encode_start(start: Start, tokenizer_folder: Path) -> Encoded:

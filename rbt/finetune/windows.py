@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rbt.finetune.features import NO_TARGET, Features, Texts, joined, make_features
+from rbt.finetune.features import NO_TARGET, Features, Float64, Texts, joined, make_features
 from rbt.finetune.kind import Asked, Encode
 from rbt.finetune.sentences import PAIR_SPECIALS
 from rbt.tasks.examples import Answer, Example, Question
@@ -98,12 +98,12 @@ def _gold(question: Question, byte_ends: Int64) -> Span | None:
     return None if found is None else span_tokens(byte_ends, found)
 
 
-def _targets(gold: Span | None, is_impossible: bool, starts: Int64, ends: Int64, shift: Int64) -> Int64:
+def _targets(gold: Span | None, is_impossible: bool, starts: Int64, ends: Int64, shift: Int64) -> Float64:
     """Places of the answer in each window [start, end) of its passage, (windows, 2)."""
     if gold is None:
         return np.full((len(starts), 2), NO_TARGET)
     holds = (gold[0] >= starts) & (gold[1] < ends) & (not is_impossible)
-    return np.where(holds[:, None], np.array(gold) - shift[:, None], NOWHERE)
+    return np.where(holds[:, None], np.array(gold) - shift[:, None], NOWHERE).astype(np.float64)
 
 
 def _log(lost: int, torn: int, count: int) -> None:
@@ -143,4 +143,4 @@ def span_features(asked: Asked, examples: Sequence[Example], encode: Encode) -> 
         np.cumsum([0, *counts]), np.concatenate(fronts), np.concatenate(shifts),
         np.array([places[each.context] for each in questions]), texts, any(each.is_impossible for each in questions),
     )
-    return make_features(units, np.concatenate(targets).astype(np.float64), SCORES, windows)
+    return make_features(units, np.concatenate(targets), SCORES, windows)

@@ -13,6 +13,7 @@ from rbt.tasks.examples import Answer, Question
 from rbt.tasks.files import Place, TaskFile, decode
 from rbt.tasks.task import Defaults, Task
 
+ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 NAME = re.compile(r"(train|dev|test)\b.*\.json", re.IGNORECASE)
 TYPES = {str: "text", list: "a list", dict: "an object", int: "a whole number", bool: "true or false"}
 
@@ -37,11 +38,27 @@ class SquadFiles:
 
 def parse_json(data: bytes, path: Path) -> Any:
     """The value of a JSON file. Raises InputError with the line of the mistake."""
+    text = decode(data, path)
     try:
-        return json.loads(decode(data, path))
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
             "expected JSON", path=f"{path}:{error.lineno}", found=error.msg, cure="download it again"
+        ) from error
+    if ESCAPED_SURROGATE.search(text):
+        _check_characters(value, path)
+    return value
+
+
+def _check_characters(value: Any, path: Path) -> None:
+    """Raise InputError where a text has half of a character that JSON escapes in two: it has no UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        around = error.object[max(0, error.start - 20) : error.end + 20]
+        raise InputError(
+            "expected whole characters", path=path, found=f"half of one in {around!a}",
+            cure="take the file as it was published",
         ) from error
 
 

@@ -18,7 +18,7 @@ from rbt.errors import InputError
 from rbt.finetune.choices import CHOICE, RANKING, choice_features, ranking_features, statement
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import encoder_of
-from rbt.finetune.features import NO_TARGET, Features
+from rbt.finetune.features import Features
 from rbt.finetune.kind import Asked
 from rbt.finetune.run import finetune
 from rbt.finetune.scores import read_scores
@@ -93,7 +93,7 @@ def test_question_and_option_are_cut_first_and_then_the_passage(
         expected += [slow_sequence(head, passage, min(option_tokens, max_tokens - 2), max_tokens) for head in heads]
     assert sequences_of(features) == expected
     assert features.unit_edges.tolist() == [0, 4, 8, 12] and features.width == 4
-    assert features.targets[:, 0].tolist() == [NO_TARGET, 1, 2]
+    assert features.has_target.tolist() == [False, True, True] and features.targets[1:, 0].tolist() == [1, 2]
 
 
 def test_questions_may_have_different_numbers_of_options(start_model: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_unit_is_a_question_with_all_of_its_sentences(
         features = ranking_features(asked_of("qnli"), PAIRS, encode)
     assert features.details == [[0, 2, 5], [1, 4], [3], [6, 7], [8]]
     assert features.unit_edges.tolist() == [0, 3, 5, 6, 8, 9]
-    assert features.targets[:, 0].tolist() == [0, NO_TARGET, NO_TARGET, NO_TARGET, NO_TARGET]
+    assert features.has_target.tolist() == [True, False, False, False, False] and features.targets[0, 0] == 0
     assert "4 of 5 questions have no sentences to compare, of which one answers" in caplog.text
     texts = encode([text for number in (0, 2, 5) for text in PAIRS[number].sentences])
     ids = [texts.ids(number).tolist() for number in range(6)]
@@ -165,7 +165,7 @@ def test_questions_without_labels_are_not_said_to_be_lost(
     hidden = [dataclasses.replace(each, label=None) for each in PAIRS]
     with caplog.at_level(logging.INFO):
         features = ranking_features(asked_of("qnli"), hidden, encoder_of(start_model))
-    assert set(features.targets[:, 0].tolist()) == {NO_TARGET} and not caplog.records
+    assert not features.has_target.any() and not caplog.records
 
 
 def test_the_best_sentence_of_each_question_answers_in_the_order_of_the_file(start_model: Path) -> None:

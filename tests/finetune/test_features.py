@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tokenizers import Tokenizer
 
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import encoder_of
-from rbt.finetune.features import NO_TARGET, encode_texts, joined, make_features, shortened
+from rbt.finetune.features import encode_texts, joined, make_features, shortened
 from rbt.finetune.kind import Asked, Kind
 from rbt.finetune.sentences import CLASS, SCORE, SCORE_RANGE
 from rbt.tasks.examples import Sentences
@@ -130,7 +131,9 @@ def test_pairs_are_cut_to_the_limit_and_hidden_answers_have_no_target(start_mode
     pair = Sentences("1", "test", ("oak elm " * 9, "fir"))
     for name, kind in (("rte", CLASS), ("stsb", SCORE)):
         features = kind.features(asked_of(name, 12), [pair], encoder_of(start_model))
-        assert features.targets.tolist() == [[NO_TARGET]]
+        assert features.has_target.tolist() == [False]
         assert len(features.ids) == 12 and decoded(start_model, features.ids.tolist())[1] == "fir"
+    scored = SCORE.features(asked_of("stsb", 12), [replace(pair, score=-SCORE_RANGE)], encoder_of(start_model))
+    assert scored.has_target.tolist() == [True]  # a score may be any number
     single = CLASS.features(asked_of("sst2", 12), [Sentences("1", "test", pair.sentences[:1])], encoder_of(start_model))
     assert len(single.ids) == 12 and (single.ids[0], single.ids[-1]) == (0, 2)

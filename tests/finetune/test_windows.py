@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rbt.errors import InputError
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import read_task
-from rbt.finetune.features import NO_TARGET, Features, encode_texts
+from rbt.finetune.features import Features, encode_texts
 from rbt.finetune.kind import Asked
 from rbt.finetune.squad_scorer import evaluate
 from rbt.finetune.windows import (
@@ -111,7 +111,7 @@ def test_answers_that_are_not_known_or_not_there_are_not_learned(
     hidden = Question("hidden", "test", "", "a red kite", "What?")
     questions = [question("a red kite", "blue", 2, id="lost"), hidden, question("a red kite", "red", id="found")]
     features = features_of(questions, byte_tokenizer)
-    assert (features.targets == NO_TARGET).all(1).tolist() == [True, True, False]
+    assert features.has_target.tolist() == [False, False, True]
     assert "1 of 3 questions are not learned from" in caplog.text
 
 
@@ -201,7 +201,7 @@ def test_v48_gold_spans_of_all_of_squad_go_to_tokens_and_back(
     examples = [each for _, each in read_examples(find_files("squad", data / "tasks/squad/derived" / file, ("dev",)))]
     questions = questions_of(examples)
     features = features_of(questions, byte_tokenizer, max_tokens, stride=stride)
-    assert not (features.targets == NO_TARGET).any()
+    assert features.has_target.all()
     held = held_texts(features, questions)
     fronts = windows_of(features).fronts[windows_of(features).edges[:-1]]
     for texts, each, front in zip(held, questions, fronts.tolist(), strict=True):

@@ -241,6 +241,7 @@ RTE = "index|sentence1|sentence2|label"
          r"expected data\[0\].paragraphs\[0\].context to be text; found a whole number"),
         ("squad", json.dumps({"data": [{"paragraphs": [{"context": "", "qas": [{"id": "a"}]}]}]}),
          r"expected data\[0\].paragraphs\[0\].qas\[0\].question to be text; found none"),
+        ("squad", json.dumps({"data": [], "note": "a \ud83d b"}), "expected whole characters; found half of one in"),
         ("race", json.dumps({**RACE, "answers": ["A"]}), "2 questions, 2 options, 1 answers"),
         ("race", json.dumps({**RACE, "answers": ["A", "E"]}), r"expected questions\[1\] to be text, its options"),
         ("race", json.dumps({**RACE, "options": ["abcd", []]}), r"expected questions\[0\] to be text, its options"),

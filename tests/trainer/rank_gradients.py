@@ -1,4 +1,4 @@
-"""Run by test_training.py, once a rank: one step in float64, whose gradients rank 0 writes."""
+"""Run by test_gradients.py, once a rank: one step in float64, whose gradients rank 0 writes."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from rbt.trainer.launch import _signals_to, launch
 from rbt.trainer.pretrain import MODULE, main
 
 from .runs import train
-from .test_training import free_port
+from .test_gradients import free_port
 
 RANKS = Path(__file__).with_name("waiting_ranks.py")
 PATIENCE = 2

@@ -27,7 +27,7 @@ def by_rbt(job: Job, clock: Clock) -> dict[str, Any]:
     from rbt.tasks.sets import TASKS
     from rbt.trainer.config import RunConfig
 
-    seconds = {"encode": 0.0, "train": 0.0, "evaluate": 0.0}
+    seconds = {"encode": 0.0, "train": 0.0, "evaluate": 0.0, "between": 0.0}
 
     def timed(name: str, function: Any) -> Any:
         def call(*arguments: Any) -> Any:
@@ -40,7 +40,9 @@ def by_rbt(job: Job, clock: Clock) -> dict[str, Any]:
 
     run_module.read_start = timed("encode", run_module.read_start)
     run_module.encode_start = timed("encode", run_module.encode_start)
-    Training.step = timed("train", Training.step)
+    run_module.build_training = timed("train", run_module.build_training)
+    run_module._train = timed("train", run_module._train)
+    run_module.Session.end_epoch = timed("between", run_module.Session.end_epoch)
     Training.evaluate = timed("evaluate", Training.evaluate)
     config = FinetuneConfig(
         learning_rate=LEARNING_RATE, batch_size=job["batch_size"], epochs=job["epochs"],
@@ -51,6 +53,7 @@ def by_rbt(job: Job, clock: Clock) -> dict[str, Any]:
     TASKS[job["task"]] = dataclasses.replace(task, metrics=("accuracy",))  # the Trainer's, of every task
     with clock:
         run_module.finetune(job["task"], Path(job["model"]), Path(job["data"]), out, config, RunConfig())
+    seconds["train"] -= seconds["between"]  # evaluating and saving, which the Trainer does outside of `train`
     scores = read_scores(out)
     return {
         "seconds": seconds, "train_examples": job["epochs"] * scores["examples"]["train"],
@@ -109,7 +112,8 @@ def by_trainer(group_by_length: bool) -> Any:
                 TrainingArguments(
                     output_dir=str(Path(job["work"]) / "run"), num_train_epochs=job["epochs"],
                     per_device_train_batch_size=job["batch_size"], per_device_eval_batch_size=64,
-                    learning_rate=LEARNING_RATE, warmup_steps=0.06, weight_decay=0.1, adam_beta2=0.98, bf16=on_gpu,
+                    learning_rate=LEARNING_RATE, warmup_steps=0.06, weight_decay=0.1, adam_beta2=0.98,
+                    adam_epsilon=1e-6, max_grad_norm=0.0, bf16=on_gpu,
                     use_cpu=not on_gpu, save_strategy="no", logging_strategy="no", report_to="none",
                     disable_tqdm=True, train_sampling_strategy="group_by_length" if group_by_length else "random",
                 ),

@@ -195,7 +195,9 @@ def exclusive(out: Path, kind: str) -> Iterator[None]:
 
 
 def refuse_foreign(out: Path) -> None:
-    """Raise ArtefactError where OUT holds files and is not rbt's folder."""
+    """Raise ArtefactError where OUT holds files and is not rbt's folder, or is a file."""
+    if out.is_file():
+        raise ArtefactError("expected a folder", path=out, found="a file", cure="choose another --out")
     if is_artefact(out) or not out.is_dir() or (out / WORK / LOCK).is_file():
         return
     if any(entry.name != WORK for entry in out.iterdir()):  # a work folder alone: killed before it was locked

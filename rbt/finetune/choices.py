@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rbt.errors import InputError
 from rbt.finetune.batches import UnitBatch
 from rbt.finetune.features import NO_TARGET, Features, Float64, joined, make_features
 from rbt.finetune.heads import Outputs, SequenceHead
@@ -33,7 +32,6 @@ from rbt.tasks.examples import Choice, Example
 
 log = logging.getLogger(__name__)
 BLANK = "_"
-POSITIVE = "entailment"
 
 
 def _spaced(text: str) -> str:
@@ -70,18 +68,16 @@ def ranking_features(asked: Asked, examples: Sequence[Example], encode: Encode) 
     """A unit a question, a sequence a sentence that may answer it; the target is the one that does.
 
     `details`: the examples of each unit. Where labels are known, a question without exactly one answer and a sentence
-    to compare it with is not learned from: its target is NO_TARGET. Raises InputError for other tasks than pairs.
+    to compare it with is not learned from: its target is NO_TARGET.
     """
-    sentences = sentences_of(examples)
-    if POSITIVE not in asked.task.labels.values() or any(len(each.sentences) != 2 for each in sentences):
-        raise InputError("expected questions with sentences that answer them, as in qnli, for finetune.ranking")
+    sentences, positive = sentences_of(examples), asked.task.answers
     groups: dict[str, list[int]] = {}
     for number, each in enumerate(sentences):
         groups.setdefault(each.sentences[0], []).append(number)
     pieces = encoded_sentences(asked, sentences, encode)
     targets = []
     for group in groups.values():
-        right = [place for place, number in enumerate(group) if sentences[number].label == POSITIVE]
+        right = [place for place, number in enumerate(group) if sentences[number].label == positive]
         targets.append(right[0] if len(right) == 1 and len(group) > 1 else NO_TARGET)
     width = max(map(len, groups.values()), default=1)
     units = [[pieces[number] for number in group] for group in groups.values()]
@@ -121,12 +117,12 @@ def _options(asked: Asked, examples: Sequence[Example], features: Features, scor
 
 
 def _ranked(asked: Asked, examples: Sequence[Example], features: Features, scores: Float64) -> list[Prediction]:
-    names = list(asked.task.labels.values())
-    negative = next(name for name in names if name != POSITIVE)
+    positive = asked.task.answers
+    negative = next(name for name in asked.task.labels.values() if name != positive)
     found, least = [negative] * len(examples), _least_of_winners(features.details, scores)
     for group, row in zip(features.details, scores, strict=True):
         if len(group) > 1 or row[0] >= least:
-            found[group[int(row[: len(group)].argmax())]] = POSITIVE
+            found[group[int(row[: len(group)].argmax())]] = positive
     return found
 
 

@@ -16,8 +16,8 @@ from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.features import Texts, encode_texts
 from rbt.finetune.kind import Encode
 from rbt.rng import hash_text
-from rbt.tasks.examples import Example
-from rbt.tasks.files import TaskFile, read_all
+from rbt.tasks.examples import Example, Question
+from rbt.tasks.files import TaskFile, read_all, read_member
 from rbt.tasks.sets import TASKS, find_files
 from rbt.tasks.task import Task
 
@@ -56,6 +56,8 @@ def read_task(name: str, folder: Path, splits: Sequence[str]) -> TaskData:
     _check_apart(task, files)
     for file, data in read_all(files):
         digest.update(data)
+        if file.held_out:  # which of its rows are of this split
+            digest.update(file.split.encode() + read_member(file.location, file.held_out))
         found.setdefault(file.split, []).extend(task.reader.parse(file, data))
     for split, examples in found.items():
         if not examples:
@@ -102,7 +104,21 @@ def read_for_training(name: str, folder: Path, config: FinetuneConfig) -> TaskDa
             )
     if config.train_examples:
         splits["train"] = splits["train"][: config.train_examples]
+    _check_versions(name, splits, folder)
     return TaskData(name, data.task, splits, data.digest)
+
+
+def _check_versions(name: str, splits: Splits, folder: Path) -> None:
+    """Raise InputError where dev has questions without an answer and train has none: no model of it would say so."""
+    has_unanswerable = {
+        split: any(isinstance(each, Question) and each.is_impossible for each in examples)
+        for split, examples in splits.items()
+    }
+    if not has_unanswerable["train"] and any(has_unanswerable.values()):
+        raise InputError(
+            f"expected questions without an answer in train of {name}, as dev has", path=folder, found="none",
+            cure="take both of one version, or more finetune.train_examples",
+        )
 
 
 def read_split(name: str, folder: Path, split: str, config: FinetuneConfig) -> TaskData:

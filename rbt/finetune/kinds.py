@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rbt.errors import ConfigError
 from rbt.finetune.choices import CHOICE, RANKING
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.kind import Kind
@@ -14,5 +15,12 @@ KINDS: dict[str, Kind] = {"class": CLASS, "score": SCORE, "choice": CHOICE, "spa
 
 
 def kind_of(task: Task, config: FinetuneConfig) -> Kind:
-    """What is done for a task: its kind, or ranking where that is asked of classes."""
-    return RANKING if config.ranking and task.kind == "class" else KINDS[task.kind]
+    """What is done for a task: its kind, or ranking where that is asked. Raises ConfigError where it cannot be."""
+    if not config.ranking:
+        return KINDS[task.kind]
+    if not task.answers:
+        raise ConfigError(
+            "[finetune] ranking: expected false, for a task whose sentences do not answer questions", found="true",
+            cure="--set finetune.ranking=false",
+        )
+    return RANKING

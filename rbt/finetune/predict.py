@@ -13,8 +13,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rbt.errors import ArtefactError, ConfigError, InputError
+from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import TaskData, encoder_of, read_split, read_task, task_named
 from rbt.finetune.features import Features, Float64
 from rbt.finetune.heads import FineTuned
@@ -25,6 +27,7 @@ from rbt.finetune.results import Result, best_runs, check_comparable, chosen_run
 from rbt.finetune.scores import MODEL_FOLDER
 from rbt.finetune.submission import Predicted, check_suffix, to_write, write_predictions
 from rbt.finetune.training import Evaluator
+from rbt.formats import tokenizer
 from rbt.manifest import read_json
 from rbt.tasks.examples import Example
 from rbt.tasks.sets import find_files
@@ -36,6 +39,7 @@ from rbt.trainer.model_folder import CONFIG
 from rbt.trainer.training import precision_of
 
 log = logging.getLogger(__name__)
+Known = dict[tuple[Any, ...], Features]  # by task, split, and what else features depend on
 
 
 def members(folders: Sequence[Path], ensemble: int) -> dict[str, list[Result]]:
@@ -120,7 +124,8 @@ def predict(
 
 def _predict_task(plan: Plan, world: World, run: RunConfig) -> list[Predicted]:
     """Of one task, by one run or several."""
-    models, kind, found = [answers(result, plan.data, world, run) for result in plan.results], plan.kind, []
+    known: Known = {}
+    models, kind, found = [answers(result, plan.data, world, run, known) for result in plan.results], plan.kind, []
     for each in zip(*models, strict=True):
         first = each[0]
         scores = first.scores if kind.combine is None else kind.combine([answer.scores for answer in each])
@@ -156,8 +161,11 @@ class Answer:
     scores: Float64
 
 
-def answers(result: Result, data: Sequence[TaskData], world: World, run: RunConfig) -> list[Answer]:
-    """What a run says of each split. Raises ArtefactError where its model is damaged."""
+def answers(result: Result, data: Sequence[TaskData], world: World, run: RunConfig, known: Known) -> list[Answer]:
+    """What a run says of each split. Raises ArtefactError where its model is damaged.
+
+    `known`: the features that runs before it were given, which those of alike runs are, too.
+    """
     folder, config, task = result.folder / MODEL_FOLDER, result.config, task_named(result.task)
     kind, encode = kind_of(task, config), encoder_of(folder)
     encoder = load_encoder(folder)[0].encoder
@@ -167,10 +175,16 @@ def answers(result: Result, data: Sequence[TaskData], world: World, run: RunConf
     for each in data:
         asked = Asked(each.task, config, room, encoder.vocab_size - 1, result.facts["tuned"])
         for split, examples in each.splits.items():
-            features = kind.features(asked, examples, encode)
+            key = (each.name, split, room, tokenizer.files_fingerprint(folder, "fine-tune again"), _alike(config))
+            features = known.get(key) or known.setdefault(key, kind.features(asked, examples, encode))
             evaluator = evaluator or _evaluator(folder, encoder, kind, asked, features, world, run)
             found.append(Answer(each.name, split, examples, asked, features, evaluator.scores(features)))
     return found
+
+
+def _alike(config: FinetuneConfig) -> FinetuneConfig:
+    """The same of all runs of a sweep."""
+    return replace(config, seed=0, batch_size=0, learning_rate=0.0, batch_sizes=(), learning_rates=())
 
 
 def _evaluator(

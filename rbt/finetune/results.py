@@ -17,7 +17,7 @@ from typing import Any
 from rbt.config import to_dataclass
 from rbt.errors import ArtefactError, ConfigError
 from rbt.finetune.config import FinetuneConfig
-from rbt.finetune.scores import SCORES, read_scores
+from rbt.finetune.scores import SCORES, is_of_a_run, read_scores
 from rbt.manifest import read_json
 from rbt.spread import Spread
 
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 SWEEP, CONFIG = "sweep.json", "config.toml"
 SELECTION = "selection"
 MADE_BY = "run `rbt finetune`"
-FACTS = frozenset({"task", "scores", "diverged", "best_epoch", "tuned", "pretrained_weights", "learned_before"})
 SETTINGS = ("task", "finetune")  # tables of config.toml
 NOT_SETTINGS = frozenset({"finetune.seed", "finetune.batch_sizes", "finetune.learning_rates"})
 
@@ -188,7 +187,7 @@ def read_result(run: Path) -> Result:
         tables = tomllib.loads((run / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ArtefactError("expected the configuration of a run", path=run / CONFIG, found=str(error)) from error
-    if not facts.keys() >= FACTS or not tables.keys() >= set(SETTINGS):
+    if not is_of_a_run(facts) or not tables.keys() >= set(SETTINGS):
         raise ArtefactError("expected a fine-tuning run", path=run, found=f"another {SCORES}, or another {CONFIG}")
     return Result(run, facts, tables)
 

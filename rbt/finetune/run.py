@@ -47,7 +47,7 @@ from rbt.trainer.checkpointing import Keep, Saver, Snapshot, load_checkpoint, ta
 from rbt.trainer.config import RunConfig
 from rbt.trainer.distributed import StopRequest, World, join, stop_on_signals
 from rbt.trainer.optim import learning_rate
-from rbt.trainer.run_folder import Metrics, Tables, open_run
+from rbt.trainer.run_folder import Metrics, Tables, check_run, open_run
 from rbt.trainer.training import be_deterministic
 
 log = logging.getLogger(__name__)
@@ -202,9 +202,10 @@ def _drop_checkpoints(out: Path, world: World) -> None:
         shutil.rmtree(out / FOLDER)
 
 
-def _open_session(out: Path, start: Start, tables: Tables, world: World, run: RunConfig) -> tuple[Session, int]:
+def _open_session(
+    out: Path, start: Start, encoded: Encoded, tables: Tables, world: World, run: RunConfig
+) -> tuple[Session, int]:
     """The session, and the step that it goes on after."""
-    encoded = encode_start(start, out)
     training, course = build_training(start, encoded, world, run), Course([])
     newest = latest_checkpoint(out)
     first = world.from_first(step_of(newest) if newest else 0)
@@ -228,12 +229,14 @@ def finetune(name: str, model: Path, data: Path, out: Path, config: FinetuneConf
     tables = {**start.tables, "run": to_table(run)}
     with TemporaryDirectory() as temporary, join(run.device, run.patience) as world:
         tokenizer = tokenizer_of(model, Path(temporary) / "tokenizer", start.encoder.encoder.vocab_size)
+        check_run(out, tables, SECTIONS)
+        encoded = None if is_finished(out) else encode_start(start, tokenizer)  # what cannot be learned begins no run
         with open_run(out, tokenizer, tables, world, SECTIONS), stop_on_signals(world.heartbeat) as request:
-            if is_finished(out):
+            if encoded is None or is_finished(out):
                 log.info("%s: finished; nothing to do", out)
                 _drop_checkpoints(out, world)  # of a run that was killed after its last word
                 return out
-            session, first = _open_session(out, start, tables, world, run)
+            session, first = _open_session(out, start, encoded, tables, world, run)
             try:
                 if (first and session.is_over(first)) or _train(session, first, request):
                     _finish(session)

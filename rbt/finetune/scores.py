@@ -20,6 +20,9 @@ from rbt.storage import as_text, write_text
 from rbt.tasks.examples import Example
 
 SCORES, MODEL_FOLDER = "scores.json", "model"
+FACTS = frozenset({
+    "task", "scores", "diverged", "best_epoch", "tuned", "pretrained", "pretrained_weights", "learned_before"
+})  # of scores.json, that others read
 
 
 def is_collapsed(examples: Sequence[Example], predictions: Sequence[Any]) -> bool:
@@ -39,6 +42,11 @@ def is_finished(run: Path) -> bool:
     return (run / SCORES).is_file()
 
 
+def is_of_a_run(scores: Any) -> bool:
+    """Whether what a scores.json holds is a run's: other programs have files of this name."""
+    return isinstance(scores, dict) and scores.keys() >= FACTS
+
+
 def read_scores(run: Path) -> dict[str, Any]:
     """scores.json of a finished run. Raises ArtefactError."""
     if not is_finished(run):
@@ -52,8 +60,7 @@ def read_scores(run: Path) -> dict[str, Any]:
 def origin_of(model: Path, weights: str) -> dict[str, Any]:
     """Which pretrained model a run comes from that starts from a folder, and what it was fine-tuned on before."""
     run = model.resolve().parent
-    if model.resolve().name == MODEL_FOLDER and is_finished(run):
-        found = read_scores(run)
+    if model.resolve().name == MODEL_FOLDER and is_finished(run) and is_of_a_run(found := read_scores(run)):
         learned = [*found["learned_before"], found["task"]]
         return {key: found[key] for key in ("pretrained", "pretrained_weights")} | {"learned_before": learned}
     return {"pretrained": as_text(str(model)), "pretrained_weights": weights, "learned_before": []}

@@ -5,8 +5,8 @@
             anew behind every run
 
 Seeds are the outer loop: the whole grid is soon there to look at. What is finished is found and not done again, what
-was stopped goes on, and more seeds or settings may be asked for later. Runs that are there and not asked for, of the
-same task, start and other settings, count as well: asking for less forgets nothing.
+was stopped goes on, and more seeds or settings may be asked for later. Runs that are there and not asked for count as
+well: asking for less forgets nothing. Of another task, start or other settings they are refused.
 """
 
 from __future__ import annotations
@@ -132,17 +132,26 @@ def sweep(
 def runs_of(out: Path, todo: Sequence[Job], table: Tables) -> tuple[list[Result], int]:
     """The finished runs of a sweep, and how many it will have: those asked for, and then what else is in `out`.
 
-    `table`: of one of its runs; others may differ from it in VARIED alone.
+    `table`: of one of its runs; others may differ from it in VARIED alone. Raises ArtefactError where one differs more.
     """
     asked = [job.folder for job in todo]
-    others = sorted(path for path in out.iterdir() if path not in asked and is_finished(path))
-    beside = [result for result in map(read_result, others) if _what_is_shared(result.tables) == _what_is_shared(table)]
+    beside = [read_result(path) for path in sorted(out.iterdir()) if path not in asked and is_finished(path)]
+    shared = _what_is_shared(table)
+    for result in beside:
+        found = _what_is_shared(result.tables)
+        if key := next((key for key in shared if found.get(key) != shared[key]), None):
+            raise ArtefactError(
+                f"expected runs of one sweep, with {key} = {shared[key]!r}", path=result.folder,
+                found=repr(found.get(key)), cure="choose another --out",
+            )
     return [*(read_result(folder) for folder in asked if is_finished(folder)), *beside], len(asked) + len(beside)
 
 
-def _what_is_shared(tables: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _what_is_shared(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What all runs of a sweep have in common, by `section.key`."""
     settings = to_table(to_dataclass(FinetuneConfig, tables["finetune"], "finetune"))
-    return [dict(tables["task"]), {key: value for key, value in settings.items() if key not in VARIED}]
+    named = {"task": dict(tables["task"]), "finetune": {k: v for k, v in settings.items() if k not in VARIED}}
+    return {f"{name}.{key}": value for name, table in named.items() for key, value in table.items()}
 
 
 def tables_of(inputs: Inputs, todo: Sequence[Job], run: RunConfig) -> list[Tables]:

@@ -23,13 +23,12 @@ from rbt.finetune.results import (
     configurations,
     read_results,
 )
-from rbt.finetune.table_plot import plot_tables
+from rbt.finetune.table_plot import MARK, plot_tables
 from rbt.runs import distinct_names
 from rbt.spread import coverage
 from rbt.storage import write_text
 
-SQUAD_TASK, THRESHOLD = "squad", "null_threshold"  # which a model of v2.0 has
-MARK = "†"
+SQUAD_TASK, UNANSWERABLE = "squad", "dev exact_match_unanswerable"  # a score that v2.0 has
 OTHER = "Other tasks"
 Key = tuple[str, str]  # (task, part)
 
@@ -49,10 +48,10 @@ class Line:
 
 
 def part_of(result: Result) -> str:
-    """Which data set of its task a run learned: of SQuAD, one with unanswerable questions or one without."""
+    """Which data set of its task a run is scored on: of SQuAD, one with unanswerable questions or one without."""
     if result.task != SQUAD_TASK:
         return ""
-    return "v2.0" if THRESHOLD in result.facts["tuned"] else "v1.1"
+    return "v2.0" if UNANSWERABLE in result.scores else "v1.1"
 
 
 def read_lines(folders: Sequence[Path]) -> list[Line]:

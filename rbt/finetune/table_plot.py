@@ -16,6 +16,7 @@ from rbt.storage import atomic_path
 
 Cells = Callable[[Column], Configuration | None]
 DASHES = (("#b8b8b8", 2.0), ("#808080", 2.0), ("#000000", 2.6), ("#000000", 1.0))  # of the paper's first lines
+MARK = "†"  # of a cell with runs that diverged
 ROOM = 0.62  # of a column's width, which the lines share
 PANEL = 4.2  # inches
 
@@ -48,25 +49,26 @@ def _draw(axes: Any, table: PaperTable, lines: Mapping[str, Cells]) -> None:
     axes.grid(axis="y", alpha=0.25)
     axes.legend(
         loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, alignment="left",
-        title="point: median; line: smallest to largest\ndots: runs; x: runs that diverged",
+        title="point: median; line: smallest to largest\ndots: runs; x, †: runs that diverged",
     )
 
 
 def _draw_line(axes: Any, columns: Sequence[Column], cells: Cells, offset: float, color: str, name: str) -> None:
-    """A model: of each column its runs, their interval and median."""
-    label: str | None = name
+    """A model: of each column its runs, their interval and median, whose figure stands on the outer side."""
+    side = 1 if offset >= 0 else -1
+    axes.plot([], [], "o", color=color, ms=6, label=name)
     for number, column in enumerate(columns):
         found = cells(column)
         if found is None or (spread := found.spread(column.score)) is None:
             continue
         place = number + offset
         axes.plot([place, place], [spread.low, spread.high], "-", color=color, lw=3, alpha=0.4)
-        for diverged, mark in ((False, "."), (True, "x")):
+        all_diverged = found.num_diverged == len(found.results)
+        axes.plot(place, spread.median, "o", color=color, ms=6, mfc="white" if all_diverged else color)
+        for diverged, mark, size in ((False, ".", 4), (True, "x", 9)):
             values = [result.scores[column.score] for result in found.results if result.has_diverged == diverged]
-            axes.plot([place] * len(values), values, mark, color=color, ms=7 if diverged else 4)
-        axes.plot(place, spread.median, "o", color=color, ms=6, label=label)
+            axes.plot([place] * len(values), values, mark, color=color, ms=size, mew=1.5 if diverged else 0.5)
         axes.annotate(
-            f"{spread.median:.1f}", (place, spread.median), (6, 0), textcoords="offset points", va="center", fontsize=8,
-            color=color,
+            f"{spread.median:.1f}{MARK if found.num_diverged else ''}", (place, spread.median), (side * 7, 0),
+            textcoords="offset points", va="center", ha="left" if side > 0 else "right", fontsize=8, color=color,
         )
-        label = None

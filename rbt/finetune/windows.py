@@ -138,7 +138,8 @@ def span_features(asked: Asked, examples: Sequence[Example], encode: Encode) -> 
         fronts.append(np.full(len(starts), front))
         shifts.append(starts - front)
         counts.append(len(starts))
-    _log(lost, torn, len(questions))
+    if asked.tuned is None:  # of a model that is still learning
+        _log(lost, torn, len(questions))
     windows = Windows(
         np.cumsum([0, *counts]), np.concatenate(fronts), np.concatenate(shifts),
         np.array([places[each.context] for each in questions]), texts, any(each.is_impossible for each in questions),

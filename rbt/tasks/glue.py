@@ -23,13 +23,13 @@ ACCURACY, ACCURACY_AND_F1 = ("accuracy",), ("accuracy", "f1")
 def _task(
     table: TableTask, metrics: tuple[str, ...], learning_rate: float = 1e-5, batch_size: int = 32,
     submissions: Mapping[str, str] | None = None, also: tuple[str, ...] = (),
-    bounds: tuple[float, float] | None = None,
+    bounds: tuple[float, float] | None = None, answers: str = "",
 ) -> Task:
     """An entry: classes where the table has labels, else scores."""
     return Task(
         table, "class" if table.labels else "score", metrics, table.labels,
         submissions or {"test": f"{table.folders[0]}.tsv"},
-        Defaults(learning_rate=learning_rate, batch_size=batch_size), also, bounds=bounds,
+        Defaults(learning_rate=learning_rate, batch_size=batch_size), also, bounds=bounds, answers=answers,
     )
 
 
@@ -92,7 +92,9 @@ GLUE: dict[str, Task] = {
         ),
         ACCURACY, submissions={"test_matched": "MNLI-m.tsv", "test_mismatched": "MNLI-mm.tsv"}, also=("ax",),
     ),
-    "qnli": _task(TableTask(("QNLI",), (Layout(("question", "sentence")),), ENTAILMENT), ACCURACY),
+    "qnli": _task(
+        TableTask(("QNLI",), (Layout(("question", "sentence")),), ENTAILMENT), ACCURACY, answers="entailment"
+    ),
     "rte": _task(TableTask(("RTE",), (PAIR,), ENTAILMENT), ACCURACY, 2e-5, 16),
     "wnli": Task(
         TableTask(("WNLI",), (PAIR,), WNLI_LABELS), "pronoun", ACCURACY, WNLI_LABELS, {"test": "WNLI.tsv"},

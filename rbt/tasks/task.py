@@ -55,7 +55,8 @@ class Task:
     `labels`: as files have them -> their names, in the order of their numbers. `metrics`: names of
     `finetune/metrics.py`; the mean of those of `selected_by` on the first dev split chooses among epochs and runs, with
     none there of all. `submissions`: split -> the file of the leaderboard. `also`: tasks that its model is asked, too.
-    `bounds`: of scores, to which those that are handed in are cut.
+    `bounds`: of scores, to which those that are handed in are cut. `answers`: the label of sentences that answer their
+    question, where those of a question can be compared.
     """
 
     reader: Reader
@@ -67,6 +68,7 @@ class Task:
     also: tuple[str, ...] = ()
     selected_by: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
+    answers: str = ""
 
     @property
     def dev_splits(self) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def line_of(result: Result) -> str:
 def fake_run(
     folder: Path, task: str, scores: Mapping[str, float], *, config: FinetuneConfig | None = None,
     diverged: bool = False, weights: str = "blake2b:0123456789abcdef", pretrained: str = "model",
-    learned: Sequence[str] = (), tuned: Mapping[str, float] | None = None, data: str = "files", start: str = "",
+    learned: Sequence[str] = (), data: str = "files", start: str = "",
 ) -> Path:
     """The folder of a finished run, without its model."""
     folder.mkdir(parents=True)
@@ -54,7 +54,7 @@ def fake_run(
     facts = {
         "task": task, "scores": {**scores, "selection": selection(TASKS[task], names)}, "diverged": diverged,
         "best_epoch": 1, "pretrained": pretrained, "pretrained_weights": weights, "learned_before": list(learned),
-        "tuned": dict(tuned or {}),
+        "tuned": {},
     }
     (folder / "scores.json").write_text(json.dumps(facts))
     config = config or FinetuneConfig(batch_size=16, learning_rate=1e-5)

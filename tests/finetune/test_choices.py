@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from rbt.errors import InputError
+from rbt.errors import ConfigError
 from rbt.finetune.choices import CHOICE, RANKING, choice_features, ranking_features, statement
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import encoder_of
 from rbt.finetune.features import Features
 from rbt.finetune.kind import Asked
+from rbt.finetune.kinds import kind_of
 from rbt.finetune.run import finetune
 from rbt.finetune.scores import read_scores
 from rbt.tasks.examples import Choice, Sentences
@@ -183,10 +184,12 @@ def test_the_best_sentence_of_each_question_answers_in_the_order_of_the_file(sta
     assert RANKING.predict(asked, PAIRS[3:4], alone, np.array([[-5.0]])) == [YES]  # with nothing to compare it with
 
 
-@pytest.mark.parametrize("name", ["sst2", "mrpc"])
-def test_ranking_of_what_is_no_question_with_sentences_is_an_error(start_model: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"expected questions with sentences.*finetune\.ranking"):
-        ranking_features(asked_of(name), PAIRS, encoder_of(start_model))
+@pytest.mark.parametrize("name", sorted(TASKS.keys() - {"qnli"}))
+def test_ranking_is_of_the_sentences_of_a_question_alone(name: str) -> None:
+    """Those of MNLI look like it: a premise has one hypothesis that follows."""
+    assert kind_of(TASKS["qnli"], FinetuneConfig(ranking=True)) is RANKING
+    with pytest.raises(ConfigError, match=r"ranking: expected false, for a task whose sentences do not answer"):
+        kind_of(TASKS[name], FinetuneConfig(ranking=True))
 
 
 def write_qnli(folder: Path) -> Path:

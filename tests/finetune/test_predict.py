@@ -21,7 +21,7 @@ from rbt.finetune import predict as module
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.predict import check_labels, members
 from rbt.finetune.results import read_result
-from rbt.finetune.sentences import mean_log_probabilities, mean_scores
+from rbt.finetune.sentences import SCORE, mean_log_probabilities, mean_scores
 
 from .runs import CLASSES, SMALL, fake_run, invoke, line_of, must, write_ax, write_mnli, write_race, write_stsb
 from .squad_files import made_questions, write_squad
@@ -132,6 +132,19 @@ def test_an_ensemble_says_the_mean_score(stsb_run: Path, stsb: Path, tmp_path: P
     listed = invoke("predict", *runs, "--data", stsb, "--out", tmp_path / "listed.jsonl", "--ensemble", 2)
     must(listed)
     assert (tmp_path / "listed.jsonl").read_bytes() == (tmp_path / "both.jsonl").read_bytes()
+
+
+def test_models_of_an_ensemble_share_what_is_encoded(
+    stsb_run: Path, stsb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def features(*rest: Any) -> Any:
+        encoded.append(rest)
+        return SCORE.features(*rest)
+
+    encoded: list[Any] = []
+    monkeypatch.setattr(module, "kind_of", lambda *_: replace(SCORE, features=features))
+    must(invoke("predict", stsb_run, "--data", stsb, "--out", tmp_path / "both.tsv", "--ensemble", 2))
+    assert len(encoded) == 1
 
 
 def test_an_ensemble_of_one_is_the_best_run_alone(stsb_run: Path, stsb: Path, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from rbt.errors import ArtefactError, ConfigError, InputError
 from rbt.finetune import run as module
 from rbt.finetune.config import FinetuneConfig
-from rbt.finetune.data import read_for_training, read_task
 from rbt.finetune.metrics import score
 from rbt.finetune.run import finetune
 from rbt.finetune.scores import is_collapsed, read_scores
@@ -35,6 +34,12 @@ RUN = RunConfig(log_every=2, checkpoint_every=4, device="cpu")
 def train(model: Path, data: Path, out: Path, config: FinetuneConfig = CONFIG, name: str = "sst2", **run: Any) -> Path:
     """One invocation."""
     return finetune(name, model, data, out, config, dataclasses.replace(RUN, **run))
+
+
+def write_json(path: Path, value: object) -> None:
+    """A JSON file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
 
 
 def weights(out: Path) -> bytes:
@@ -234,44 +239,6 @@ def test_a_tokenizer_of_another_model_is_an_error(start_model: Path, sst2: Path,
         train(tmp_path / "model", sst2, tmp_path / "run")
 
 
-def test_examples_that_come_twice_are_an_error(tmp_path: Path) -> None:
-    columns = {"questions": ["q"], "options": [["1", "2", "3", "4"]], "answers": ["A"]}
-    passage = {"id": "high1.txt", "article": "a", **columns}
-    for copy in ("RACE", "copy/RACE"):
-        (tmp_path / copy / "dev" / "high").mkdir(parents=True)
-        (tmp_path / copy / "dev" / "high" / "1.txt").write_text(json.dumps(passage))
-    with pytest.raises(InputError, match=r"expected each example of race dev once; found high1.txt#0 twice"):
-        read_task("race", tmp_path, ("dev",))
-
-
-def test_rows_of_dev_that_may_be_in_train_are_an_error(tmp_path: Path) -> None:
-    header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
-    write_rows(tmp_path / "MRPC" / "msr_paraphrase_train.txt", header, ["1\t1\t2\ta\tb", "0\t3\t4\ta\tc"])
-    write_rows(tmp_path / "MRPC" / "dev.tsv", header, ["0\t3\t4\ta\tc"])
-    with pytest.raises(InputError, match=r"msr_paraphrase_train.txt: expected dev_ids.tsv beside it"):
-        read_for_training("mrpc", tmp_path, FinetuneConfig())
-    (tmp_path / "MRPC" / "dev_ids.tsv").write_text("3\t4\n")
-    splits = read_for_training("mrpc", tmp_path, FinetuneConfig()).splits
-    assert {split: [each.id for each in examples] for split, examples in splits.items()} == {
-        "train": ["1-2"], "dev": ["3-4"],
-    }
-
-
-@pytest.mark.parametrize("score", ["nan", "inf"])
-def test_a_score_that_is_no_number_is_an_error(tmp_path: Path, score: str) -> None:
-    write_rows(tmp_path / "STS-B" / "train.tsv", "sentence1\tsentence2\tscore", [f"a\tb\t{score}"])
-    with pytest.raises(InputError, match="expected a number as the label"):
-        read_task("stsb", tmp_path, ("train",))
-
-
-def test_a_passage_is_held_out_whole(tmp_path: Path) -> None:
-    data = write_squad2(tmp_path / "data")
-    (data / "dev-v2.0.json").unlink()
-    splits = read_for_training("squad", data, FinetuneConfig(dev_fraction=0.5)).splits
-    passages = [{each.group for each in splits[split]} for split in ("train", "dev")]
-    assert all(passages) and not passages[0] & passages[1]
-
-
 def test_a_model_learns_what_it_sees(start_model: Path, sst2: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(sst2, data)
@@ -298,6 +265,30 @@ def test_tables_without_answers_are_not_learned_from(start_model: Path, sst2: Pa
     write_rows(data / "SST-2" / "train.tsv", "index\tsentence", ["0\toak"])
     with pytest.raises(InputError, match="expected the column 'label' of labels"):
         train(start_model, data, tmp_path / "run")
+
+
+def test_what_cannot_be_learned_begins_no_run(start_model: Path, tmp_path: Path) -> None:
+    """So that the same folder takes what is put right."""
+    passage = {"id": "1", "context": "a b", "qas": [{"id": "q", "question": "?", "answers": []}]}
+    for split in ("train", "dev"):
+        write_json(tmp_path / "data" / f"{split}-v1.1.json", {"data": [{"paragraphs": [passage]}]})
+    for epochs in (1, 2):
+        with pytest.raises(InputError, match="expected examples of squad to learn from; found none with an answer"):
+            train(start_model, tmp_path / "data", tmp_path / "run", dataclasses.replace(CONFIG, epochs=epochs), "squad")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_scores_by_another_program_is_no_run(start_model: Path, sst2: Path, tmp_path: Path) -> None:
+    shutil.copytree(start_model, tmp_path / "experiment" / "model")
+    write_json(tmp_path / "experiment" / "scores.json", {"accuracy": 1})
+    found = read_scores(train(tmp_path / "experiment" / "model", sst2, tmp_path / "run"))
+    assert found["learned_before"] == [] and found["pretrained"] == str(tmp_path / "experiment" / "model")
+
+
+def test_a_file_is_no_folder_for_a_run(start_model: Path, sst2: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("notes")
+    with pytest.raises(ArtefactError, match=r"run: expected a folder; found a file \(choose another --out\)"):
+        train(start_model, sst2, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

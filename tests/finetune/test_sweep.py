@@ -102,8 +102,9 @@ def test_asking_for_less_or_for_more_forgets_no_run(
     shutil.copytree(out / FOLDERS[0], out / "other")
     path = out / "other" / "config.toml"
     path.write_text(path.read_text().replace("warmup_fraction = 0.06", "warmup_fraction = 0.5"))
-    must(sweep(start_model, sst2, out))
-    assert runs() == (FOLDERS[:2], 2, 2)
+    line = line_of(sweep(start_model, sst2, out))
+    assert "other: expected runs of one sweep, with finetune.warmup_fraction = 0.06; found 0.5 (choose" in line
+    assert runs() == (FOLDERS[:2], 2, 4)
 
 
 def test_settings_of_all_runs_are_looked_at_before_any_is_begun(

@@ -105,12 +105,12 @@ def test_models_have_a_line_each_named_by_what_tells_them_apart(tmp_path: Path) 
     assert "two/model (bbbbbbbb)" in names and "two/model (cccccccc)" in names
 
 
-def test_squad_has_two_data_sets_told_apart_by_the_threshold_for_no_answer(tmp_path: Path) -> None:
+def test_squad_has_two_data_sets_told_apart_by_the_questions_without_an_answer(tmp_path: Path) -> None:
     runs = [
         fake_run(tmp_path / "one", "squad", {"dev exact_match": 50.0, "dev token_f1": 60.0}),
-        fake_run(
-            tmp_path / "two", "squad", {"dev exact_match": 40.0, "dev token_f1": 45.0}, tuned={"null_threshold": 0.5}
-        ),
+        fake_run(tmp_path / "two", "squad", {
+            "dev exact_match": 40.0, "dev token_f1": 45.0, "dev exact_match_unanswerable": 20.0
+        }),
         fake_run(tmp_path / "race", "race", {"dev accuracy": 30.0, "dev accuracy_middle": 31.0}),
     ]
     page = page_of(tmp_path, *runs)

@@ -157,7 +157,7 @@ def score(task: str, predictions: Path, data: Path, split: str, recipe: Recipe, 
     It is a .zip, .tsv, .json or .jsonl, as `rbt predict` and `rbt finetune` write them; a .zip may hold several splits.
     """
     from rbt.finetune.config import FinetuneConfig
-    from rbt.finetune.submission import score_predictions
+    from rbt.finetune.scoring import score_predictions
 
     config = recipe.section("finetune", FinetuneConfig)
     for name, scores in score_predictions(task, predictions, data, split, config).items():

@@ -13,17 +13,8 @@ import pytest
 from rbt.errors import ConfigError, InputError
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.data import read_split
-from rbt.finetune.submission import (
-    Predicted,
-    index_of,
-    left_out,
-    read_predictions,
-    score_predictions,
-    spelled,
-    to_write,
-    understood,
-    write_predictions,
-)
+from rbt.finetune.scoring import read_predictions, score_predictions, understood
+from rbt.finetune.submission import Predicted, index_of, left_out, spelled, to_write, write_predictions
 from rbt.tasks.examples import Choice, Example, Question, Sentences
 from rbt.tasks.glue import GLUE
 from rbt.tasks.sets import TASKS

@@ -218,6 +218,21 @@ def test_v48_gold_spans_of_all_of_squad_go_to_tokens_and_back(
     assert all(exact)
 
 
+@pytest.mark.parametrize(("file", "exact"), [("dev-v1.1.A.json", 99.4), ("dev-v2.0.A.json", 99.8)])
+def test_v48_answers_inside_tokens_of_gpt2_take_the_whole_token(
+    data: Path, tmp_path: Path, file: str, exact: float
+) -> None:
+    """All others come back."""
+    lines = (data / "bpe" / "vocab.bpe").read_text("utf-8").splitlines()[1:]
+    write_tokenizer(tmp_path, [(left, right) for left, right in (line.split(" ") for line in lines)])
+    examples = [each for _, each in read_examples(find_files("squad", data / "tasks/squad/derived" / file, ("dev",)))]
+    questions = questions_of(examples)
+    texts = [found[0] for found in held_texts(features_of(questions, tmp_path), questions)]
+    assert round(evaluate(questions, texts)["exact"], 1) == exact
+    rights = [each.answers[0].text.strip() if each.answers else "" for each in questions]
+    assert all(right in text for right, text in zip(rights, texts, strict=True))
+
+
 def test_files_of_both_versions_in_one_folder_are_an_error(tmp_path: Path) -> None:
     table = {"data": [{"paragraphs": [{"context": "a", "qas": [
         {"id": "1", "question": "?", "answers": [{"text": "a", "answer_start": 0}]}]}]}]}

@@ -25,7 +25,7 @@ def differing(first: Path, second: Path) -> list[str]:
     return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
 
 
-@pytest.mark.parametrize("workers", ["1", "2", "4"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow), "4"])
 def test_v12_the_number_of_workers_changes_no_byte(
     built: Any, new_project: Callable[[], Any], workers: str
 ) -> None:

@@ -100,6 +100,7 @@ def test_pairs_are_compiled_once_as_well(pair_index: Index, compilations: list[G
     assert len(compilations) == len({kind_of(each) for each in inputs}) < len(inputs) / 2
 
 
+@pytest.mark.slow
 def test_a_model_that_has_to_be_compiled_often_still_is(
     full_index: Index, compilations: list[GraphModule], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,8 +68,7 @@ END
 "$RBT" pack
 "$RBT" pretrain
 "$RBT" export --out pretrained
-"$RBT" pretrain --out fresh-run --set schedule.max_steps=1 --set schedule.warmup_steps=0 \
-    --set schedule.peak_learning_rate=1e-9 # weights as they were drawn, but for one update of 1e-9
+"$RBT" pretrain --out fresh-run --set schedule.max_steps=1 --set schedule.warmup_steps=0 # one update, of rate 0
 "$RBT" export --run fresh-run --out fresh
 for model in fresh pretrained; do
     for task in mrpc rte stsb sst2 cola; do

@@ -111,7 +111,7 @@ def read_for_training(name: str, folder: Path, config: FinetuneConfig) -> TaskDa
 def _check_versions(name: str, splits: Splits, folder: Path) -> None:
     """Raise InputError where dev has questions without an answer and train has none: no model of it would say so."""
     has_unanswerable = {
-        split: any(isinstance(each, Question) and each.is_impossible for each in examples)
+        split: any(isinstance(each, Question) and not each.answers for each in examples)
         for split, examples in splits.items()
     }
     if not has_unanswerable["train"] and any(has_unanswerable.values()):

@@ -43,6 +43,7 @@ from rbt.formats.checkpoint import (
     step_of,
 )
 from rbt.progress import Bar, progress
+from rbt.stage import refuse_foreign
 from rbt.trainer.checkpointing import Keep, Saver, Snapshot, load_checkpoint, take_snapshot
 from rbt.trainer.config import RunConfig
 from rbt.trainer.distributed import StopRequest, World, join, stop_on_signals
@@ -227,11 +228,15 @@ def finetune(name: str, model: Path, data: Path, out: Path, config: FinetuneConf
     be_deterministic(run.deterministic)
     start = read_start(name, model, data, config)
     tables = {**start.tables, "run": to_table(run)}
-    with TemporaryDirectory() as temporary, join(run.device, run.patience) as world:
+    with (
+        TemporaryDirectory() as temporary, join(run.device, run.patience) as world,
+        stop_on_signals(world.heartbeat) as request,
+    ):
         tokenizer = tokenizer_of(model, Path(temporary) / "tokenizer", start.encoder.encoder.vocab_size)
+        refuse_foreign(out)
         check_run(out, tables, SECTIONS)
         encoded = None if is_finished(out) else encode_start(start, tokenizer)  # what cannot be learned begins no run
-        with open_run(out, tokenizer, tables, world, SECTIONS), stop_on_signals(world.heartbeat) as request:
+        with open_run(out, tokenizer, tables, world, SECTIONS):
             if encoded is None or is_finished(out):
                 log.info("%s: finished; nothing to do", out)
                 _drop_checkpoints(out, world)  # of a run that was killed after its last word

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rbt.manifest import read_json, to_json
 from rbt.storage import as_text, write_text
 from rbt.tasks.examples import Example
 
+log = logging.getLogger(__name__)
 SCORES, MODEL_FOLDER = "scores.json", "model"
 FACTS = frozenset({
     "task", "scores", "diverged", "best_epoch", "tuned", "pretrained", "pretrained_weights", "learned_before"
@@ -60,7 +62,13 @@ def read_scores(run: Path) -> dict[str, Any]:
 def origin_of(model: Path, weights: str) -> dict[str, Any]:
     """Which pretrained model a run comes from that starts from a folder, and what it was fine-tuned on before."""
     run = model.resolve().parent
-    if model.resolve().name == MODEL_FOLDER and is_finished(run) and is_of_a_run(found := read_scores(run)):
+    found: Any = None
+    if model.resolve().name == MODEL_FOLDER and is_finished(run):
+        try:
+            found = read_scores(run)
+        except ArtefactError as error:
+            log.warning("%s: taken for a pretrained model: %s", model, error)
+    if is_of_a_run(found):
         learned = [*found["learned_before"], found["task"]]
         return {key: found[key] for key in ("pretrained", "pretrained_weights")} | {"learned_before": learned}
     return {"pretrained": as_text(str(model)), "pretrained_weights": weights, "learned_before": []}

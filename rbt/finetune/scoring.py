@@ -9,7 +9,7 @@ What the files look like: see `submission`, which writes them.
 from __future__ import annotations
 
 import json
-import math
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -26,6 +26,7 @@ from rbt.tasks.race import LETTERS
 from rbt.tasks.squad import parse_json
 from rbt.tasks.task import Task
 
+LARGEST = sys.float_info.max  # of a prediction; NaN is not below it
 Given = Mapping[str, Any]  # id or index -> prediction
 Said = tuple[str, str, Any]  # (place, id or index, prediction)
 
@@ -53,7 +54,7 @@ def read_predictions(path: Path, name: str, split: str, examples: Sequence[Examp
     suffix, task = check_suffix(path), task_named(name)
     wanted = file_name(name, split)
     where, data = _file_in_zip(path, wanted) if suffix == ZIP else (path, read_member(path.parent, path.name))
-    suffix = where.suffix
+    suffix = where.suffix.lower()
     is_table = suffix == ".tsv"
     keys = [index_of(example, number) if is_table else example.id for number, example in enumerate(examples)]
     asked, given = dict(zip(keys, examples, strict=True)), dict[str, Any]()
@@ -97,7 +98,7 @@ def _number(text: str) -> float:
 
 def checked(task: Task, prediction: Any, example: Example | None = None) -> Any:
     """A prediction that can be one of the task, of an example. Raises ValueError, which says what was expected."""
-    is_number = isinstance(prediction, int | float) and not isinstance(prediction, bool) and math.isfinite(prediction)
+    is_number = isinstance(prediction, int | float) and not isinstance(prediction, bool) and abs(prediction) <= LARGEST
     options = range(_num_options(example))
     if task.labels and prediction not in task.labels.values():
         raise ValueError(f"one of {', '.join(task.labels.values())}")

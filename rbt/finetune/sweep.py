@@ -135,7 +135,8 @@ def runs_of(out: Path, todo: Sequence[Job], table: Tables) -> tuple[list[Result]
     `table`: of one of its runs; others may differ from it in VARIED alone. Raises ArtefactError where one differs more.
     """
     asked = [job.folder for job in todo]
-    beside = [read_result(path) for path in sorted(out.iterdir()) if path not in asked and is_finished(path)]
+    others = sorted(path for path in out.iterdir() if path not in asked)
+    beside = [read_result(path) for path in others if is_finished(path) and (path / CONFIG).is_file()]
     shared = _what_is_shared(table)
     for result in beside:
         found = _what_is_shared(result.tables)

@@ -170,13 +170,18 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(heartbeat: Heartbeat | None = None) -> Iterator[StopRequest]:
-    """Turn SIGTERM, SIGINT and SIGUSR1 into a request; the handlers before are restored at the end."""
+    """Turn SIGTERM, SIGINT and SIGUSR1 into a request; the handlers before are restored at the end.
+
+    Inside another request it asks that one too, and begins asked where that one was.
+    """
     request = StopRequest(heartbeat)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request
         return
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     before = [signal.signal(number, request._ask) for number in numbers]
+    if (around := _request_of(before[0])) is not None and around.is_asked:
+        request._ask()
     try:
         yield request
     finally:
@@ -188,5 +193,11 @@ def stop_on_signals(heartbeat: Heartbeat | None = None) -> Iterator[StopRequest]
 
 def pass_on(handler: Any) -> None:
     """Ask the request around one that was asked, if the handler before was one's: that of a command of several runs."""
-    if isinstance(getattr(handler, "__self__", None), StopRequest):
+    if _request_of(handler) is not None:
         handler(signal.SIGTERM, None)
+
+
+def _request_of(handler: Any) -> StopRequest | None:
+    """The request that a signal's handler asks."""
+    owner = getattr(handler, "__self__", None)
+    return owner if isinstance(owner, StopRequest) else None

@@ -280,9 +280,11 @@ def test_what_cannot_be_learned_begins_no_run(start_model: Path, tmp_path: Path)
 
 def test_a_file_of_scores_by_another_program_is_no_run(start_model: Path, sst2: Path, tmp_path: Path) -> None:
     shutil.copytree(start_model, tmp_path / "experiment" / "model")
-    write_json(tmp_path / "experiment" / "scores.json", {"accuracy": 1})
-    found = read_scores(train(tmp_path / "experiment" / "model", sst2, tmp_path / "run"))
-    assert found["learned_before"] == [] and found["pretrained"] == str(tmp_path / "experiment" / "model")
+    for number, text in enumerate(('{"accuracy": 1}', '{"accuracy": 1}\n{"accuracy": 2}')):
+        (tmp_path / "experiment" / "scores.json").write_text(text)
+        model, run = tmp_path / "experiment" / "model", tmp_path / f"run{number}"
+        found = read_scores(train(model, sst2, run, dataclasses.replace(CONFIG, epochs=1)))
+        assert found["learned_before"] == [] and found["pretrained"] == str(model)
 
 
 def test_a_file_is_no_folder_for_a_run(start_model: Path, sst2: Path, tmp_path: Path) -> None:

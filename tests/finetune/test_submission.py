@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_what_is_spelled_is_understood(task: str) -> None:
     assert [understood(TASKS[task], spelled(TASKS[task], value)) for value in values] == values
 
 
-@pytest.mark.parametrize("suffix", [".tsv", ".json", ".jsonl", ".zip"])
+@pytest.mark.parametrize("suffix", [".tsv", ".JSON", ".jsonl", ".Zip"])
 @pytest.mark.parametrize(
     ("task", "examples", "predictions"),
     [
@@ -152,7 +153,8 @@ def test_a_file_that_does_not_answer_the_examples_is_an_error_that_names_the_pla
 
 @pytest.mark.parametrize(
     ("task", "prediction", "expected"),
-    [("stsb", "2", "a finite number"), ("stsb", True, "a finite number"), ("race", 1.0, "the number of an option"),
+    [("stsb", "2", "a finite number"), ("stsb", True, "a finite number"), ("stsb", 10**400, "a finite number"),
+     ("stsb", math.nan, "a finite number"), ("race", 1.0, "the number of an option"),
      ("race", True, "the number of an option"), ("squad", None, "text")],
 )
 def test_a_prediction_of_another_kind_is_refused(tmp_path: Path, task: str, prediction: Any, expected: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rbt.errors import ConfigError, InputError
+from rbt.finetune import run as run_module
 from rbt.finetune import sweep as module
 from rbt.finetune.config import FinetuneConfig
 from rbt.finetune.results import read_results
@@ -99,6 +100,8 @@ def test_asking_for_less_or_for_more_forgets_no_run(
     output = must(sweep(start_model, sst2, out, "--seeds", 2, settings=(*GRID, "run.stop_after=1")))
     assert runs() == (FOLDERS[:2], 2, 4) and "only 2 of the 4 runs of this sweep are finished" in output
     assert began == FOLDERS[:3]
+    (out / "notes").mkdir()
+    (out / "notes" / "scores.json").write_text("{}")  # another program's
     shutil.copytree(out / FOLDERS[0], out / "other")
     path = out / "other" / "config.toml"
     path.write_text(path.read_text().replace("warmup_fraction = 0.06", "warmup_fraction = 0.5"))
@@ -153,6 +156,28 @@ def test_a_signal_in_the_middle_of_a_run_ends_the_sweep_and_the_run_goes_on(
     assert began == [FOLDERS[0], *FOLDERS[:2]]
 
 
+def test_a_signal_before_the_first_step_ends_the_sweep_behind_it(
+    start_model: Path, sst2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: Began
+) -> None:
+    """While files are read, or texts encoded, which may take minutes."""
+    def begin(name: str) -> Any:
+        function = getattr(run_module, name)
+
+        def call(*rest: Any) -> Any:
+            signal.raise_signal(signal.SIGTERM)
+            return function(*rest)
+
+        return call
+
+    for name in ("read_start", "encode_start"):
+        with monkeypatch.context() as patch:
+            patch.setattr(run_module, name, begin(name))
+            must(sweep(start_model, sst2, tmp_path / name, settings=(*GRID, "finetune.epochs=3")))
+        (state,) = (tmp_path / name / FOLDERS[0] / "checkpoints").glob("*/state.json")
+        assert json.loads(state.read_text())["step"] == 1
+    assert began == [FOLDERS[0]] * 2
+
+
 def test_a_request_inside_another_is_passed_on_to_it() -> None:
     with stop_on_signals() as outer:
         with stop_on_signals() as inner:
@@ -160,9 +185,12 @@ def test_a_request_inside_another_is_passed_on_to_it() -> None:
             assert inner.is_asked and not outer.is_asked
         assert outer.is_asked
     with stop_on_signals() as outer:
-        with stop_on_signals():
-            pass
+        with stop_on_signals() as inner:
+            assert not inner.is_asked
         assert not outer.is_asked
+        signal.raise_signal(signal.SIGTERM)
+        with stop_on_signals() as inner:
+            assert inner.is_asked
 
 
 def test_a_signal_to_ranks_is_passed_on_to_what_started_them(tmp_path: Path) -> None:

@@ -71,8 +71,10 @@ END
 "$RBT" pretrain --out fresh-run --set schedule.max_steps=1 --set schedule.warmup_steps=0 # one update, of rate 0
 "$RBT" export --run fresh-run --out fresh
 for model in fresh pretrained; do
-    for task in mrpc rte stsb sst2 cola; do
-        "$RBT" finetune "$task" --model "$model" --data "$DATA/tasks/glue" --out "scores/$model/$task" --seeds 5
+    for task in stsb:STS-B mrpc:MRPC rte:RTE_resplit sst2:SST2_sentence cola:CoLA_2col; do
+        name=${task%%:*}
+        "$RBT" finetune "$name" --model "$model" --data "$DATA/tasks/glue/${task##*:}" \
+            --out "scores/$model/$name" --seeds 5
     done
 done
 "$RBT" table scores/*/* --out table.md
